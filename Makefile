@@ -1,0 +1,34 @@
+# Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
+.PHONY: demo test dev lint lock install install-dev
+
+BIN := .venv/bin
+PORT ?= 3000
+
+demo: install
+	@$(BIN)/sigma demo
+
+test: install-dev
+	@$(BIN)/python -m pytest -n 2
+
+dev: install
+	@$(BIN)/sigma dev --port $(PORT)
+
+lint: install-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+# `fewest` keeps one version of each package for all Pythons: golden files depend on one numpy.
+COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --only-binary :all: --no-header --no-annotate
+lock: install-dev
+	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements-dev.txt
+	@$(COMPILE) --upgrade -c requirements-dev.txt pyproject.toml -o requirements.txt
+	@echo uv | $(COMPILE) --upgrade - -o requirements-uv.txt
+
+install:
+	@PYTHON="$(PYTHON)" sh deploy/install.sh run
+
+install-dev:
+	@PYTHON="$(PYTHON)" sh deploy/install.sh dev
