@@ -1,0 +1,127 @@
+"""The asset `daily_prices`: buy from the price source what is not stored yet, look-back included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
+from assets.numerics.constants import LOOKBACK_RETURNS
+from resources import calendar
+from resources.database import bulk, prices
+from resources.database.engine import Database
+from resources.database.tables import daily_price
+from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
+
+
+def price_sessions(first: date, last: date) -> list[date]:
+    """Give the sessions whose prices the results of the sessions `first` to `last` rest on."""
+    return calendar.sessions(calendar.shift(first, -LOOKBACK_RETURNS), last)
+
+
+@dataclass
+class Purchase:
+    """What fetching did."""
+
+    stored: dict[str, list[date]] = field(default_factory=dict)  # sessions written, by symbol
+    calls: int = 0
+    failure: str = ""  # why fetching ended early
+
+
+def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg.AssetsDefinition:
+    """Make the asset; sessions before `first_partition` are stored as look-back and are no partitions."""
+
+    @dg.asset(
+        name="daily_prices",
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="market_data",
+        kinds={"sql"},
+        owners=["team:market-data"],
+        code_version="1",
+        description=(
+            "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
+            "Fetched once from the price source, with the sessions before it that betas and volatility look back on."
+        ),
+    )
+    def daily_prices(
+        context: dg.AssetExecutionContext,
+        config: BlockConfig,
+        database: dg.ResourceParam[Database],
+        price_source: dg.ResourceParam[PriceSource],
+    ) -> dg.MaterializeResult[None]:
+        block = Block.of_run(context, "symbol", config.only)
+        record, clock = Recorder(context, block.dimension), Stopwatch()
+        grid = price_sessions(block.sessions[0], block.sessions[-1])
+        with database.read() as connection:
+            held = bulk.present(connection, daily_price, block.keys, grid)
+        wanted = np.ones_like(held) if config.force else ~held
+        _log_check(context, wanted, config)
+        bought = _buy(database, price_source, block.keys, grid, wanted, clock)
+        stored, skipped = sum(map(len, bought.stored.values())), int((~wanted).sum()) + config.cached_rows
+        metadata = {
+            "records_stored": stored,
+            "records_skipped_cached": skipped,
+            "cache_hit_rate": hit_rate(stored, skipped),
+            "symbols_fetched": len(bought.stored),
+            "api_calls": bought.calls,
+            "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
+            "seconds": clock.seconds,
+        }
+        context.log.info(f"Stored {stored} prices of {len(bought.stored)} symbols in {bought.calls} provider calls")
+        cells = [Cell(name, day) for name, days in bought.stored.items() for day in days if day >= first_partition]
+        record(cells, metadata)
+        if bought.failure:
+            raise dg.Failure(f"{bought.failure}. Kept: the prices of {len(bought.stored)} symbols fetched before")
+        return dg.MaterializeResult(metadata=metadata)
+
+    return daily_prices
+
+
+def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], config: BlockConfig) -> None:
+    to_fetch = int(wanted.any(axis=1).sum())
+    total = len(wanted) + config.cached_keys
+    context.log.info(f"Granular cache check: {total - to_fetch}/{total} symbols fully cached")
+    if to_fetch:
+        context.log.info(f"  {to_fetch} symbols need fetching (missing current data or insufficient history)")
+        sessions = int(wanted.any(axis=0).sum())
+        context.log.info(f"Incremental: Fetching {sessions} sessions for {to_fetch} symbols")
+
+
+def _buy(
+    database: Database,
+    source: PriceSource,
+    symbols: Sequence[str],
+    grid: Sequence[date],
+    wanted: NDArray[np.bool_],
+    clock: Stopwatch,
+) -> Purchase:
+    """Fetch and store symbol by symbol, so that what is paid for is kept when a later one fails."""
+    bought = Purchase()
+    before = source.calls
+    for symbol, row in zip(symbols, wanted, strict=True):
+        asked = [grid[i] for i in np.flatnonzero(row)]
+        if not asked:
+            continue
+        try:
+            with clock("fetch"):
+                rows = _fetch(source, symbol, asked)
+        except SourceError as error:
+            bought.failure = f"{symbol}: {error}"
+            break
+        with clock("write"), database.write() as connection:
+            reach = calendar.sessions(asked[0], calendar.shift(asked[-1], LOOKBACK_RETURNS))
+            done = prices.store(connection, symbol, rows, asked, source=source.name, reach=reach)
+        bought.stored[symbol] = sorted({*done.sessions, *asked})
+    bought.calls = source.calls - before
+    return bought
+
+
+def _fetch(source: PriceSource, symbol: str, asked: Sequence[date]) -> Sequence[PriceRow]:
+    try:
+        return source.fetch(symbol, asked[0], asked[-1])
+    except UnknownSymbolError:
+        return []  # stored as a known absence: it is not asked for again

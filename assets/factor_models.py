@@ -1,0 +1,72 @@
+"""Factor models: which factors, from which proxies, fitted how. The fitting is `assets.numerics`' business."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assets.numerics.constants import BETA_WINDOW, MIN_OBS
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor of the catalogue: the return of `proxy`, less the return of `minus` where one is named."""
+
+    name: str
+    proxy: str
+    minus: str | None = None
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """A named choice of factors with its method, window and minimum (sessions)."""
+
+    name: str
+    factors: tuple[Factor, ...]
+    method: str = "ols"
+    window: int = BETA_WINDOW
+    min_obs: int = MIN_OBS
+
+    @cached_property
+    def definition(self) -> str:
+        """The whole definition as canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @cached_property
+    def key(self) -> str:
+        """Name and fingerprint: rows carry it, so a changed definition makes its rows missing instead of mixing."""
+        return f"{self.name}@{hashlib.sha256(self.definition.encode()).hexdigest()[:12]}"
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """The names of the factors, in the order of the model."""
+        return tuple(factor.name for factor in self.factors)
+
+    @cached_property
+    def proxies(self) -> tuple[str, ...]:
+        """Every symbol that a factor needs, once, in order of first use."""
+        named = (symbol for factor in self.factors for symbol in (factor.proxy, factor.minus) if symbol)
+        return tuple(dict.fromkeys(named))
+
+    def factor_returns(self, returns: NDArray[np.float64], symbols: Sequence[str]) -> NDArray[np.float64]:
+        """Take the factors' returns, shape (sessions, factors), from returns of shape (sessions, symbols)."""
+        at = {symbol: returns[:, i] for i, symbol in enumerate(symbols)}
+        columns = [at[f.proxy] - at[f.minus] if f.minus else at[f.proxy] for f in self.factors]
+        return np.column_stack(columns)
+
+
+SAMPLE_5 = FactorModel(
+    "sample-5",
+    (
+        Factor("market", "SP500"),
+        Factor("momentum", "MTUM", "SP500"),
+        Factor("quality", "QUAL", "SP500"),
+        Factor("size", "SIZE", "SP500"),
+        Factor("low_volatility", "USMV", "SP500"),
+        Factor("value", "VLUE", "SP500"),
+    ),
+)

@@ -1,0 +1,222 @@
+"""What a portfolio holds on each session: values, weights, factor exposures and how much of it they cover.
+
+How much it may lose belongs in ``risk``; reading lots and betas, and storing what comes out, elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from assets.numerics.arrays import BoolArray, CodeArray, DateArray, FloatArray, IntArray, TextArray
+from assets.numerics.constants import RECENT_SESSIONS
+from assets.numerics.regression import Quality
+from assets.numerics.windows import checked_targets, first_reason, has_reason
+
+NOTHING_HELD = "No active position"
+NO_VALUE = "The positions are worth nothing: no denominator for weights"
+NOT_COVERED = "No position has factor exposures"
+
+
+@dataclass(frozen=True)
+class Lots:
+    """L lots of one portfolio, active while ``entry_date <= d < exit_date``."""
+
+    symbol: IntArray
+    """(L,) columns of the price arrays; private symbols and cash have columns of their own."""
+    quantity: FloatArray
+    """(L,) shares of the basis session; negative for a short position, and nowhere else does its sign live."""
+    entry_price: FloatArray
+    """(L,) above 0, a share of the basis session."""
+    entry_date: DateArray
+    """(L,)."""
+    exit_date: DateArray
+    """(L,) NaT while open."""
+    basis: DateArray
+    """(L,) the session in whose shares quantity and entry price are."""
+    private: BoolArray
+    """(L,) always worth their entry price; never with exposures."""
+    cash: BoolArray
+    """(L,) worth ``quantity * entry_price``; in net but not in gross, without returns or exposures."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Lots of a symbol added up: D sessions, S symbols."""
+
+    value: FloatArray
+    """(D, S) signed value in the currency of the prices; 0 where nothing is held."""
+    price: FloatArray
+    """(D, S) market price in shares of the session; NaN where there is none."""
+    held: BoolArray
+    """(D, S) some lot is active."""
+    at_entry: BoolArray
+    """(D, S) held at the entry price, for want of a market price."""
+    stale: BoolArray
+    """(D, S) held at a close more than 5 sessions old."""
+    cash: BoolArray
+    """(S,)."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of S symbols on D sessions; NaN on sessions with a reason."""
+
+    weight: FloatArray
+    """(D, S) signed value by denominator."""
+    gross_share: FloatArray
+    """(D, S) share of gross value: what coverage is measured in."""
+    gross: FloatArray
+    """(D,) sum of absolute values, cash aside."""
+    net: FloatArray
+    """(D,) sum of signed values, cash included."""
+    denominator: FloatArray
+    """(D,) equity if it is given, else gross."""
+    held: BoolArray
+    """(D, S)."""
+    weight_basis: TextArray
+    """(D,) ``market``, ``entry`` or ``mixed``."""
+    entry_share: FloatArray
+    """(D,) share of gross value at entry price."""
+    stale_share: FloatArray
+    """(D,) share of gross value at a stale price."""
+    reason: TextArray
+    """(D,) why there are no weights, else None."""
+
+    def coverage(self, covered: BoolArray) -> FloatArray:
+        """(D,) share of gross value in covered symbols (D, S); 1 where there is nothing but cash."""
+        share = np.where(covered, self.gross_share, 0.0).sum(axis=1)
+        return np.where(self.gross > 0, share, np.where(has_reason(self.reason), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """Exposures of the portfolio to K factors on D sessions; NaN on sessions with a reason."""
+
+    exposure: FloatArray
+    """(D, K) sum of weight times beta over the symbols that have one, not rescaled."""
+    se: FloatArray
+    """(D, K) standard errors, symbols taken as independent."""
+    market_total: FloatArray
+    """(D,) beta to the market with what the other factors carry of it."""
+    weight_coverage: FloatArray
+    """(D,) share of gross value in symbols that have betas."""
+    quality: CodeArray
+    """(D,) codes of Quality: the worst among the symbols that have betas."""
+    reason: TextArray
+    """(D,) why there are no exposures, else None."""
+
+
+def value_positions(
+    lots: Lots, close: FloatArray, split: FloatArray, sessions: DateArray, targets: npt.ArrayLike
+) -> Positions:
+    """Value every symbol at its last close at or before each target session, carried over splits.
+
+    A symbol without such a close, and a private one, stands at its lots' entry prices. So close must reach back to the
+    last close of every symbol, and the sessions must reach to the basis of every lot: the splits between a session and
+    the basis turn shares of the one into shares of the other.
+
+    :param close: (T, S) raw closes; NaN where there is none.
+    :param split: (T, S) new shares for one old, effective on the session; NaN counts as 1.
+    :param sessions: (T,) the dates of the rows, ascending.
+    :param targets: (D,) strictly ascending rows.
+    :raises ValueError: a basis that is not among the sessions, targets that are not ascending rows.
+    """
+    rows = checked_targets(targets, len(sessions))
+    n_symbols = close.shape[1]
+    cash = np.isin(np.arange(n_symbols), lots.symbol[lots.cash])
+    quoted = np.isfinite(close) & ~cash & ~np.isin(np.arange(n_symbols), lots.symbol[lots.private])
+    growth = np.cumprod(np.nan_to_num(split, nan=1.0), axis=0)
+    last = np.maximum.accumulate(np.where(quoted, np.arange(len(close))[:, None], -1), axis=0)[rows]
+    carried = np.where(last >= 0, np.take_along_axis(close * growth, np.maximum(last, 0), axis=0), np.nan)
+
+    active = (lots.entry_date <= sessions[rows, None]) & ~(lots.exit_date <= sessions[rows, None])
+    market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
+    value = np.where(np.isfinite(market), market, lots.quantity * lots.entry_price)
+    held = _by_symbol(active.astype(np.float64), lots.symbol, n_symbols) > 0
+    return Positions(
+        value=_by_symbol(np.where(active, value, 0.0), lots.symbol, n_symbols),
+        price=carried / growth[rows],
+        held=held,
+        at_entry=held & ~cash & (last < 0),
+        stale=held & (last >= 0) & (rows[:, None] - last > RECENT_SESSIONS),
+        cash=cash,
+    )
+
+
+def weigh(positions: Positions, equity: float | None = None) -> Weights:
+    """Weights by equity if it is given (above 0, the same on all sessions), else by gross value."""
+    size = np.where(positions.cash, 0.0, np.abs(positions.value))
+    gross = size.sum(axis=1)
+    denominator = gross if equity is None else np.full(len(gross), float(equity))
+    empty, worthless = ~np.any(positions.held, axis=1), denominator <= 0
+    void = empty | worthless
+    gross_share = size / np.where(gross > 0, gross, 1.0)[:, None]
+    weight = positions.value / np.where(void, np.nan, denominator)[:, None]
+    at_market = np.any(positions.held & ~positions.at_entry & ~positions.cash, axis=1)
+    at_entry = np.any(positions.at_entry, axis=1)
+    return Weights(
+        weight=weight,
+        gross_share=gross_share,
+        gross=gross,
+        net=positions.value.sum(axis=1),
+        denominator=denominator,
+        held=positions.held,
+        weight_basis=np.select(
+            [void, at_entry & at_market, at_entry], np.array([None, "mixed", "entry"], dtype=object), default="market"
+        ),
+        entry_share=np.where(positions.at_entry, gross_share, 0.0).sum(axis=1),
+        stale_share=np.where(positions.stale, gross_share, 0.0).sum(axis=1),
+        reason=first_reason(gross.shape, (empty, NOTHING_HELD), (worthless, NO_VALUE)),
+    )
+
+
+def expose(
+    weights: Weights, beta: FloatArray, se: FloatArray, market_total: FloatArray, quality: CodeArray
+) -> Exposures:
+    """Add up the symbols' exposures: ``sum_i w_i beta_ik``, ``se_k = sqrt(sum_i w_i^2 se_ik^2)``.
+
+    A symbol has betas when all K are finite; the others are not taken as 0 but left to ``weight_coverage``.
+
+    :param beta: (D, S, K), like the other fields of ``regression.Fits``; NaN where there is none.
+    :param se: (D, S, K).
+    :param market_total: (D, S).
+    :param quality: (D, S) codes of Quality.
+    """
+    covered = np.all(np.isfinite(beta), axis=2)
+    weight = np.where(covered, weights.weight, 0.0)
+    coverage = weights.coverage(covered)
+    uncovered = coverage <= 0
+    void = has_reason(weights.reason) | uncovered
+    qualities = np.where(covered & weights.held, quality, Quality.FULL_HISTORY)
+    beta, se = (np.where(covered[..., None], loadings, 0.0) for loadings in (beta, se))
+    return Exposures(
+        exposure=np.where(void[:, None], np.nan, np.einsum("ds,dsk->dk", weight, beta)),
+        se=np.where(void[:, None], np.nan, np.sqrt(np.einsum("ds,dsk->dk", weight**2, se**2))),
+        market_total=np.where(void, np.nan, (weight * np.where(covered, market_total, 0.0)).sum(axis=1)),
+        weight_coverage=coverage,
+        quality=np.where(void, Quality.FAILED, qualities.min(axis=1, initial=Quality.FULL_HISTORY)).astype(np.int8),
+        reason=first_reason(void.shape, (has_reason(weights.reason), weights.reason), (uncovered, NOT_COVERED)),
+    )
+
+
+def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:
+    """(L,) the row of each lot's basis."""
+    rows = np.minimum(np.searchsorted(sessions, lots.basis), len(sessions) - 1)
+    outside = sessions[rows] != lots.basis
+    if outside.any():
+        raise ValueError(
+            f"basis of lot {np.flatnonzero(outside)[0]} must be a session in {sessions[0]}..{sessions[-1]}, "
+            f"got {lots.basis[outside][0]}: load prices from the earliest to the latest basis"
+        )
+    return rows
+
+
+def _by_symbol(amounts: FloatArray, symbol: IntArray, n_symbols: int) -> FloatArray:
+    """(D, S) sums over the lots (D, L) of each symbol."""
+    sums = np.zeros((len(amounts), n_symbols))
+    order = np.argsort(symbol, kind="stable")
+    present, first = np.unique(symbol[order], return_index=True)
+    if len(present):
+        sums[:, present] = np.add.reduceat(amounts[:, order], first, axis=1)
+    return sums

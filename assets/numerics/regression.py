@@ -1,0 +1,390 @@
+"""Rolling factor regressions of many symbols at once: betas, standard errors, fit and quality.
+
+What is fitted, by which method, and what the result is worth. The arithmetic that the methods share is ``kernel``'s;
+which factors a model has, and where returns come from, belongs elsewhere.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from assets.numerics import kernel
+from assets.numerics.arrays import BoolArray, CodeArray, FloatArray, IntArray, TextArray
+from assets.numerics.constants import (
+    BETA_WINDOW,
+    FULL_WINDOW_SHARE,
+    MAX_CONDITION,
+    MAX_VIF,
+    MIN_OBS,
+    MIN_OBS_BEYOND_FACTORS,
+    RECENT_SESSIONS,
+    RIDGE_KAPPA,
+    SESSIONS_A_YEAR,
+)
+from assets.numerics.kernel import Projection, Windows
+from assets.numerics.windows import checked_targets, count_texts, first_reason, has_reason, session_rows, trailing_sum
+
+Method = Literal["ols", "ridge", "univariate"]
+
+MARKET = "market"
+DEPENDENT = "Factors are linearly dependent"
+SILENT = f"No return in the last {RECENT_SESSIONS} sessions"
+FLAT = "Price did not move in the window"
+
+_BLOCK_SESSIONS = 32
+_GAP_SYMBOLS = 512
+
+
+class Quality(IntEnum):
+    """What a fit is worth, worst first; rows store the label."""
+
+    FAILED = 0
+    INSUFFICIENT_HISTORY = 1
+    COLLINEAR = 2
+    LIMITED_HISTORY = 3
+    FULL_HISTORY = 4
+
+    @property
+    def label(self) -> str:
+        """The name as rows store it."""
+        return self.name.lower()
+
+
+QUALITY_LABELS: TextArray = np.array([quality.label for quality in Quality], dtype=object)
+"""(5,) labels by code: ``QUALITY_LABELS[fits.quality]``."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Fits of D sessions, S symbols and K factors; NaN where quality is failed or insufficient_history."""
+
+    beta: FloatArray
+    """(D, S, K) in the order of the factors."""
+    se: FloatArray
+    """(D, S, K) standard errors of beta."""
+    r_squared: FloatArray
+    """(D, S)."""
+    residual_vol: FloatArray
+    """(D, S) annualised decimal."""
+    market_total: FloatArray
+    """(D, S) beta to the market with what the other factors carry of it, ``(F b)_market / F_market,market``."""
+    n_obs: IntArray
+    """(D, S) sessions used; never missing."""
+    condition: FloatArray
+    """(D,) of the centred factors at unit variance; infinite for a factor that does not move."""
+    max_vif: FloatArray
+    """(D,) largest variance inflation factor; NaN where the factors are linearly dependent."""
+    quality: CodeArray
+    """(D, S) codes of Quality."""
+    reason: TextArray
+    """(D, S) why there are no numbers, else None."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A factor model as the kernel reads it: the market, if there is one, is the first factor."""
+
+    names: list[str]
+    method: Method
+    window: int
+    required: int
+    """Sessions that a symbol must have."""
+
+    @property
+    def full(self) -> int:
+        """Sessions from which on a window is full history; factors with fewer make no fit."""
+        return math.ceil(FULL_WINDOW_SHARE * self.window)
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """The factors of B sessions, and what they are worth."""
+
+    windows: Windows
+    """R = 1 where the factors failed, so that arithmetic goes through."""
+    condition: FloatArray
+    max_vif: FloatArray
+    reason: TextArray
+    """(B,) why no symbol can be fitted, else None."""
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """What a method makes of a projection."""
+
+    beta: FloatArray
+    """(B, K, S)."""
+    se: FloatArray
+    """(B, K, S)."""
+    rss: FloatArray
+    """(B, S)."""
+    residual_variance: FloatArray
+    """(B, S) of a session."""
+
+
+def fit(
+    returns: FloatArray,
+    factors: FloatArray,
+    targets: npt.ArrayLike,
+    *,
+    factor_names: Sequence[str],
+    method: Method = "ols",
+    window: int = BETA_WINDOW,
+    min_obs: int = MIN_OBS,
+) -> Fits:
+    """Regress every symbol on the factors, over the window that ends at each target session.
+
+    NaN handling: a session counts for a symbol when its return and all factor returns are finite; sessions before the
+    first row are missing. A target whose own factor row is missing is fitted without it: whether a factor's return is
+    still to come is for the caller to know.
+
+    :param returns: (T, S) decimal returns on consecutive sessions.
+    :param factors: (T, K) decimal factor returns; the one named ``market``, if any, is the market.
+    :param targets: (D,) strictly ascending rows.
+    :param method: ``ols``; ``ridge`` (styles net of the market are shrunk, market and intercept are not: Hoerl &
+        Kennard 1970); ``univariate`` (one regression a factor; fit and condition are those of the market's).
+    :param window: sessions of a window.
+    :param min_obs: a symbol with fewer sessions, or fewer than K + 10, has no numbers.
+    :raises ValueError: names that do not fit the factors, ``ridge`` or ``univariate`` without a market, targets that
+        are not ascending rows, a window too short for the factors.
+    """
+    order = _market_first(factor_names, factors.shape[1], method)
+    required = max(min_obs, len(order) + MIN_OBS_BEYOND_FACTORS)
+    if window < required:
+        raise ValueError(f"window must be at least {required} sessions for {len(order)} factors, got {window}")
+    model = _Model([factor_names[k] for k in order], method, window, required)
+    ends = checked_targets(targets, len(returns))
+    fits = _blank_fits(len(ends), returns.shape[1], len(order))
+    if ends.size:
+        start, stop = int(ends[0]) - window + 1, int(ends[-1]) + 1
+        _fill(
+            fits, session_rows(returns, start, stop), session_rows(factors, start, stop)[:, order], ends - start, model
+        )
+    factor_order = np.argsort(order)
+    return replace(fits, beta=fits.beta[..., factor_order], se=fits.se[..., factor_order])
+
+
+def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int = BETA_WINDOW) -> FloatArray:
+    """Covariance (ddof 1) of the factors over the sessions of each target's window that have every factor.
+
+    :param factors: (T, K) decimal factor returns on consecutive sessions; NaN where there is none.
+    :param targets: (D,) strictly ascending rows.
+    :returns: (D, K, K) of daily returns; NaN where fewer than two sessions have every factor.
+    """
+    ends = checked_targets(targets, len(factors))
+    if not ends.size:
+        return np.empty((0, factors.shape[1], factors.shape[1]))
+    start = int(ends[0]) - window + 1
+    windows = kernel.windows_of(session_rows(factors, start, int(ends[-1]) + 1), ends - start, window)
+    complete = np.isfinite(windows).all(axis=2, keepdims=True)
+    n_obs = complete.sum(axis=1, keepdims=True)
+    mean = np.where(complete, windows, 0.0).sum(axis=1, keepdims=True) / np.maximum(n_obs, 1)
+    centred = np.where(complete, windows - mean, 0.0)
+    return np.swapaxes(centred, 1, 2) @ centred / np.where(n_obs > 1, n_obs - 1.0, np.nan)
+
+
+def _market_first(names: Sequence[str], n_factors: int, method: Method) -> list[int]:
+    """The columns of the factors, the market's first."""
+    if len(names) != n_factors or len(set(names)) != n_factors or not n_factors:
+        raise ValueError(f"factor_names must name {n_factors} different factors, got {list(names)}")
+    if method != "ols" and MARKET not in names:
+        raise ValueError(f"method {method} needs a factor named {MARKET!r}, got {list(names)}")
+    return sorted(range(n_factors), key=lambda k: names[k] != MARKET)
+
+
+def _blank_fits(n_targets: int, n_symbols: int, n_factors: int) -> Fits:
+    cells, loadings = (n_targets, n_symbols), (n_targets, n_symbols, n_factors)
+    return Fits(
+        beta=np.empty(loadings),
+        se=np.empty(loadings),
+        r_squared=np.empty(cells),
+        residual_vol=np.empty(cells),
+        market_total=np.empty(cells),
+        n_obs=np.empty(cells, dtype=np.int64),
+        condition=np.empty(n_targets),
+        max_vif=np.empty(n_targets),
+        quality=np.empty(cells, dtype=np.int8),
+        reason=np.empty(cells, dtype=object),
+    )
+
+
+def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, model: _Model) -> None:
+    """Fill fits block by block: its sessions, then those of its symbols that have gaps."""
+    finite = np.isfinite(returns)
+    complete = np.isfinite(factors).all(axis=1, keepdims=True)
+    values = np.where(finite & complete, returns, 0.0)
+    missing = complete & ~finite
+    recent = trailing_sum(finite.astype(np.int8), RECENT_SESSIONS)[ends] > 0
+    for block in _blocks(ends):
+        rows = slice(int(ends[block][0]) - model.window + 1, int(ends[block][-1]) + 1)
+        examined = _examine(kernel.factorise(factors, ends[block], model.window), model)
+        fits.condition[block], fits.max_vif[block] = examined.condition, examined.max_vif
+        projection = kernel.project(examined.windows, values[rows])
+        _store(fits, block, slice(None), examined, projection, recent[block], model)
+        for columns in _gap_columns(missing[rows]):
+            own = kernel.project_gaps(examined.windows, projection, columns, missing[rows][:, columns])
+            _store(fits, block, columns, examined, own, recent[block][:, columns], model)
+
+
+def _blocks(ends: IntArray) -> Iterator[slice]:
+    """Runs of targets near enough to share a band."""
+    first = 0
+    for last in range(1, len(ends) + 1):
+        if last == len(ends) or ends[last] - ends[first] >= _BLOCK_SESSIONS:
+            yield slice(first, last)
+            first = last
+
+
+def _gap_columns(missing: BoolArray) -> Iterator[IntArray]:
+    """The symbols with gaps, some at a time: their triangles are many times the size of their returns."""
+    columns = np.flatnonzero(missing.any(axis=0))
+    for first in range(0, len(columns), _GAP_SYMBOLS):
+        yield columns[first : first + _GAP_SYMBOLS]
+
+
+def _examine(windows: Windows, model: _Model) -> _Factors:
+    """Condition, variance inflation, and whether the factors can be used at all."""
+    if model.method == "univariate":
+        condition = np.where(np.all(kernel.moving(windows.r), axis=1), 1.0, np.inf)
+    else:
+        condition = kernel.condition(windows.r)
+    dependent, short = condition > MAX_CONDITION, windows.n_obs < model.full
+    failed = dependent | short
+    r = np.where(failed[:, None, None], np.eye(windows.r.shape[1]), windows.r)
+    vif = np.ones(len(r)) if model.method == "univariate" else kernel.max_vif(r)
+    return _Factors(
+        windows=replace(windows, r=r),
+        condition=np.where(short, np.nan, condition),
+        max_vif=np.where(failed, np.nan, vif),
+        reason=first_reason(short.shape, (short, _lacking_texts(windows.lacking, model)), (dependent, DEPENDENT)),
+    )
+
+
+def _lacking_texts(lacking: IntArray, model: _Model) -> TextArray:
+    """(B,) which factors lack how many sessions (B, K) of the window."""
+
+    def text(counts: IntArray) -> str:
+        named = ", ".join(f"{name} {n}" for name, n in zip(model.names, counts, strict=True) if n)
+        return f"Factor returns missing in the last {model.window} sessions: {named}"
+
+    return np.array([text(counts) for counts in lacking], dtype=object)
+
+
+def _ols(projection: Projection) -> _Solution:
+    """Least squares: ``beta = R^-1 Q' y``, ``se^2 = rss / (n - K - 1) diag((X'X)^-1)``."""
+    inverse = kernel.inverse_triangle(projection.r)
+    variance = projection.rss / np.maximum(projection.n_obs - inverse.shape[1], 1)
+    return _Solution(
+        beta=kernel.times(inverse[:, 1:], projection.w),
+        se=np.sqrt((inverse[:, 1:] ** 2).sum(axis=2) * variance[:, None]),
+        rss=projection.rss,
+        residual_variance=variance,
+    )
+
+
+def _ridge(projection: Projection) -> _Solution:
+    """Ridge on the styles net of the market, Z at unit variance: ``b = (Z'Z + kappa n I)^-1 Z'y / sd``.
+
+    The market's beta is the slope of what is left on the market. Standard errors ignore the bias.
+    """
+    r, w = projection.r, projection.w
+    n_obs = np.maximum(projection.n_obs, 1)
+    styles, slopes = r[:, 2:, 2:], r[:, 1, 2:] / r[:, 1, 1][:, None]
+    sd = np.sqrt((styles**2).sum(axis=1) / n_obs[:, None])
+    scaled = styles / sd[:, None]
+    gram = np.einsum("bkis,bkjs->bijs", scaled, scaled)
+    penalty = RIDGE_KAPPA * n_obs[:, None, None] * np.eye(gram.shape[1])[..., None]
+    shrunk = np.moveaxis(np.linalg.inv(np.moveaxis(gram + penalty, 3, 1)), 1, 3)
+    smoother = np.einsum("bijs,bjks->biks", shrunk, gram)
+    b_styles = kernel.times(shrunk, kernel.times(np.swapaxes(scaled, 1, 2), w[:, 2:])) / sd
+    b_market = w[:, 1] / r[:, 1, 1] - (slopes * b_styles).sum(axis=1)
+    rss = projection.rss + ((w[:, 2:] - kernel.times(styles, b_styles)) ** 2).sum(axis=1)
+    variance = rss / np.maximum(n_obs - 2.0 - np.einsum("biis->bs", smoother), 1.0)
+    covariance = np.einsum("bijs,bjks->biks", smoother, shrunk) / (sd[:, :, None] * sd[:, None])
+    spread = np.einsum("bis,bijs,bjs->bs", slopes, covariance, slopes) + 1.0 / r[:, 1, 1] ** 2
+    diagonal = np.concatenate([spread[:, None], np.einsum("biis->bis", covariance)], axis=1)
+    return _Solution(
+        beta=np.concatenate([b_market[:, None], b_styles], axis=1),
+        se=np.sqrt(diagonal * variance[:, None]),
+        rss=rss,
+        residual_variance=variance,
+    )
+
+
+def _univariate(projection: Projection) -> _Solution:
+    """One regression on each factor alone; fit and residuals are those of the market's."""
+    centred = projection.r[:, 1:, 1:]
+    sxx = (centred**2).sum(axis=1)
+    sxy = kernel.times(np.swapaxes(centred, 1, 2), projection.w[:, 1:])
+    rss = np.maximum(projection.tss[:, None] - sxy**2 / sxx, 0.0)
+    variance = rss / np.maximum(projection.n_obs - 2, 1)[:, None]
+    return _Solution(beta=sxy / sxx, se=np.sqrt(variance / sxx), rss=rss[:, 0], residual_variance=variance[:, 0])
+
+
+_METHODS: dict[Method, Callable[[Projection], _Solution]] = {"ols": _ols, "ridge": _ridge, "univariate": _univariate}
+
+
+def _store(
+    fits: Fits,
+    block: slice,
+    columns: slice | IntArray,
+    factors: _Factors,
+    projection: Projection,
+    recent: BoolArray,
+    model: _Model,
+) -> None:
+    """Solve, judge and store the cells of some sessions and symbols."""
+    solution = _METHODS[model.method](projection)
+    quality, reason = _judge(factors, projection, recent, model)
+    void = quality <= Quality.INSUFFICIENT_HISTORY
+    tss = projection.tss
+    numbers = {
+        "r_squared": 1.0 - solution.rss / np.where(tss > 0, tss, 1.0),
+        "residual_vol": np.sqrt(SESSIONS_A_YEAR * solution.residual_variance),
+        "market_total": _market_total(factors.windows.r, solution.beta, model),
+    }
+    for name, number in numbers.items():
+        getattr(fits, name)[block, columns] = np.where(void, np.nan, number)
+    for name, loadings in {"beta": solution.beta, "se": solution.se}.items():
+        getattr(fits, name)[block, columns] = np.where(void[..., None], np.nan, np.moveaxis(loadings, 1, 2))
+    fits.n_obs[block, columns] = projection.n_obs
+    fits.quality[block, columns] = quality
+    fits.reason[block, columns] = reason
+
+
+def _market_total(r: FloatArray, beta: FloatArray, model: _Model) -> FloatArray:
+    """(B, S) ``(F b)_market / F_market,market``: with the market first, F's market row is R's."""
+    if model.names[0] != MARKET:
+        return np.full((beta.shape[0], beta.shape[2]), np.nan)
+    if model.method == "univariate":
+        return beta[:, 0]
+    total: FloatArray = ((r[:, 1, 1:] / r[:, 1, 1, None])[:, None] @ beta)[:, 0]
+    return total
+
+
+def _judge(factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> tuple[CodeArray, TextArray]:
+    """(B, S) quality codes, and reasons where there are no numbers."""
+    n_obs = np.broadcast_to(projection.n_obs, recent.shape)
+    no_factors = has_reason(factors.reason)[:, None]
+    scarce = n_obs < model.required
+    flat = ~scarce & (projection.tss == 0.0)
+    singular = ~scarce & projection.singular
+    quality = np.select(
+        [no_factors | ~recent | flat | singular, scarce, (factors.max_vif > MAX_VIF)[:, None], n_obs < model.full],
+        [Quality.FAILED, Quality.INSUFFICIENT_HISTORY, Quality.COLLINEAR, Quality.LIMITED_HISTORY],
+        default=Quality.FULL_HISTORY,
+    ).astype(np.int8)
+    reason = first_reason(
+        recent.shape,
+        (no_factors, factors.reason[:, None]),
+        (~recent, SILENT),
+        (scarce, count_texts(f"Insufficient history: {{n}} < {model.required}", model.window)[n_obs]),
+        (flat, FLAT),
+        (singular, DEPENDENT),
+    )
+    return quality, reason

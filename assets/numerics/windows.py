@@ -1,0 +1,78 @@
+"""Trailing windows over consecutive sessions: their rows and their sums; no statistics.
+
+Sessions before the first row are missing, like any session without a value.
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def checked_targets(targets: npt.ArrayLike, n_sessions: int) -> IntArray:
+    """Target sessions as (D,) row numbers.
+
+    :raises ValueError: unless they are strictly ascending rows of the array.
+    """
+    rows = np.asarray(targets, dtype=np.int64)
+    if rows.ndim != 1 or (np.diff(rows) <= 0).any() or (rows.size and (rows[0] < 0 or rows[-1] >= n_sessions)):
+        raise ValueError(f"targets must be strictly ascending rows in 0..{n_sessions - 1}, got {rows}")
+    return rows
+
+
+def session_rows(values: FloatArray, start: int, stop: int) -> FloatArray:
+    """Rows ``start`` to ``stop`` of values (T, ...); the rows before 0 are NaN."""
+    if start >= 0:
+        return values[start:stop]
+    return np.concatenate([np.full((-start, *values.shape[1:]), np.nan), values[:stop]])
+
+
+def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0) -> npt.NDArray[Number]:
+    """Sum over the last ``window`` sessions, ``sum_i decay**i values[t-i]``, for every t.
+
+    Sums of 1, 2, 4, ... sessions are doubled and joined. So a sum holds nothing but the values of its own window (a bad
+    value leaves no trace once it is out) and has the same bits wherever the array begins.
+
+    :param values: (T, S) without NaN.
+    :returns: (T, S) of the same type; the first ``window - 1`` rows sum the sessions there are.
+    """
+    total: npt.NDArray[Number] | None = None
+    power, length, reach = values, 1, 0
+    while True:
+        if window & length:
+            total = power if total is None else _joined(total, power, reach, decay)
+            reach += length
+        if total is not None and reach == window:
+            return total
+        power, length = _joined(power, power, length, decay), 2 * length
+
+
+def _joined(recent: npt.NDArray[Any], earlier: npt.NDArray[Any], shift: int, decay: float) -> npt.NDArray[Any]:
+    """``recent[t] + decay**shift earlier[t - shift]``."""
+    total = recent.copy()
+    shifted = earlier[: max(len(earlier) - shift, 0)]
+    total[shift:] += shifted if decay == 1.0 else shifted * decay**shift
+    return total
+
+
+def count_texts(template: str, highest: int) -> TextArray:
+    """The reasons for counts 0..highest, to be picked by count: ``template.format(n=count)``."""
+    return np.array([template.format(n=n) for n in range(highest + 1)], dtype=object)
+
+
+def first_reason(shape: tuple[int, ...], *reasons: tuple[BoolArray, TextArray | str]) -> TextArray:
+    """The first reason whose condition holds, cell by cell; None where none does."""
+    chosen = np.full(shape, None, dtype=object)
+    for condition, text in reversed(reasons):
+        where = np.broadcast_to(condition, shape)
+        chosen[where] = text if isinstance(text, str) else np.broadcast_to(text, shape)[where]
+    return chosen
+
+
+def has_reason(reason: TextArray) -> BoolArray:
+    """Cells that have a reason."""
+    return reason.astype(bool)

@@ -1,0 +1,99 @@
+"""The asset `portfolio_factor_exposures`: how each portfolio moves with each factor, and where its risk comes from."""
+
+from functools import partial
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Connection
+
+from assets import book, portfolio_results
+from assets.block import BlockConfig
+from assets.book import Book
+from assets.factor_models import FactorModel
+from assets.numerics import portfolio, regression, risk
+from assets.numerics.returns import simple_returns
+from assets.portfolio_results import Columns, PortfolioResult
+from resources.database.engine import Database
+from resources.database.tables import portfolio_factor_exposure
+
+
+class PortfolioExposuresConfig(BlockConfig):
+    """Run config: a block's, and the numbers of the onboarding that asked for it."""
+
+    onboarding: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field
+
+
+def asset(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    """Make the asset."""
+
+    @dg.asset(
+        name="portfolio_factor_exposures",
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetDep("factor_exposures", partition_mapping=all_symbols()), "positions"],
+        group_name="portfolio_risk",
+        kinds={"sql"},
+        owners=["team:portfolio-risk"],
+        code_version="1",
+        description=(
+            "One row is one portfolio on one session: its exposure to each factor (its symbols' betas, weighted by "
+            "value), how much of its value they cover, and how its variance splits. The metadata carry the numbers of "
+            "the onboarding that asked for it. Computed when a session or a portfolio is new."
+        ),
+    )
+    def portfolio_factor_exposures(
+        context: dg.AssetExecutionContext,
+        config: PortfolioExposuresConfig,
+        database: dg.ResourceParam[Database],
+        factor_model: dg.ResourceParam[FactorModel],
+    ) -> dg.MaterializeResult[None]:
+        return portfolio_results.materialize(context, config, database, result(factor_model), config.onboarding)
+
+    return portfolio_factor_exposures
+
+
+def all_symbols() -> dg.MultiPartitionMapping:
+    """Say that a portfolio's session rests on the same session of all symbols."""
+    return dg.MultiPartitionMapping(
+        {
+            "symbol": dg.DimensionPartitionMapping("portfolio", dg.AllPartitionMapping()),
+            "date": dg.DimensionPartitionMapping("date", dg.IdentityPartitionMapping()),
+        }
+    )
+
+
+def result(model: FactorModel) -> PortfolioResult:
+    """Say how rows of `portfolio_factor_exposure` come about."""
+    return PortfolioResult(
+        table=portfolio_factor_exposure,
+        rows_are="portfolio factor exposure",
+        fixed={"model": model.key},
+        inputs=model.proxies,
+        compute=partial(_compute, model),
+    )
+
+
+def _compute(model: FactorModel, connection: Connection, loaded: Book) -> Columns:
+    names, weights = model.factor_names, loaded.weights
+    own = book.load_exposures(connection, loaded, model.key, names)
+    exposures = portfolio.expose(weights, own.beta, own.se, own.market_total, own.quality)
+    panel = loaded.panel
+    factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
+    covariance = regression.factor_covariance(factors, loaded.targets, model.window)
+    market = names.index(regression.MARKET) if regression.MARKET in names else None
+    split = risk.split_risk(weights, own.beta, own.residual_vol, covariance, loaded.series, market)
+    columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
+    for k, name in enumerate(names):
+        columns[f"exposure_{name}"] = exposures.exposure[:, k]
+        columns[f"se_{name}"] = exposures.se[:, k]
+        columns[f"share_{name}"] = split.by_factor[:, k]
+    for name in ("weight_basis", "entry_share", "stale_share", "gross", "net", "denominator"):
+        columns[name] = getattr(weights, name)
+    for name in ("market_total", "weight_coverage", "reason"):
+        columns[name] = getattr(exposures, name)
+    columns["quality"] = regression.QUALITY_LABELS[exposures.quality]
+    columns["r_squared"] = 1 - split.specific
+    columns["share_specific"] = split.specific
+    columns["split_vol"] = split.split_vol
+    columns["split_ratio"] = split.split_ratio
+    return columns

@@ -1,0 +1,115 @@
+"""What the two portfolio assets have in common: find what is missing, load the book, compute, write, report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Table
+
+from assets import book
+from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
+from assets.book import Book
+from resources.database import bulk, portfolios, results
+from resources.database.engine import Database
+from resources.database.portfolios import Portfolio
+from resources.database.results import InputsChangedError
+
+Columns = Mapping[str, Sequence[Any]]
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class PortfolioResult:
+    """How the rows of one portfolio table come about."""
+
+    table: Table
+    rows_are: str
+    fixed: Mapping[str, Any]
+    inputs: Sequence[str]  # symbols whose prices every row rests on, beside those held
+    compute: Callable[[Connection, Book], Columns]
+
+
+def materialize(
+    context: dg.AssetExecutionContext,
+    config: BlockConfig,
+    database: Database,
+    result: PortfolioResult,
+    extra: Mapping[str, Any] | None = None,
+) -> dg.MaterializeResult[None]:
+    """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
+    block = Block.of_run(context, "portfolio", config.only)
+    record, clock = Recorder(context, block.dimension), Stopwatch()
+    found, wanted, skipped = _missing(database, result, block, config, from_entry=record.deferred)
+    written: list[Cell] = []
+    for one, cells in zip(found, wanted, strict=True):
+        sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
+        if sessions:
+            loaded = _compute_and_store(database, result, one, sessions, clock)
+            _log_values(context, loaded)
+            written += [Cell(one.name, session) for session in sessions]
+    stored = len(written)
+    context.log.info(f"Stored {stored} NEW {result.rows_are} records of {len(found)} portfolios, skipped {skipped}")
+    metadata = {
+        "records_stored": stored,
+        "records_skipped_cached": skipped,
+        "cache_hit_rate": hit_rate(stored, skipped),
+        "seconds": clock.seconds,
+        **(extra or {}),
+    }
+    record(written, metadata)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _missing(
+    database: Database, result: PortfolioResult, block: Block, config: BlockConfig, *, from_entry: bool
+) -> tuple[list[Portfolio], NDArray[np.bool_], int]:
+    """Give the block's portfolios, which cells to compute, and how many are skipped.
+
+    A planned run starts with the first entry; a run from the UI has a row, if only a reason, for all that was asked.
+    """
+    with database.read() as connection:
+        stored = {found.name: found for found in portfolios.load(connection, block.keys)}
+        unknown = [name for name in block.keys if name not in stored]
+        if unknown:
+            raise dg.Failure(f"Portfolios not stored: {', '.join(unknown)}. Onboard them: sigma onboard FILE")
+        found = [stored[name] for name in block.keys]
+        exists = bulk.present(connection, result.table, [one.id for one in found], block.sessions, **result.fixed)
+    days = np.array(block.sessions, dtype="datetime64[D]")
+    entry = np.array([min(lot.entry_date for lot in one.lots) for one in found], dtype="datetime64[D]")
+    asked = (entry[:, None] <= days) if from_entry else np.ones_like(exists)
+    wanted = asked if config.force else asked & ~exists
+    return found, wanted, int((asked & ~wanted).sum()) + config.cached_rows
+
+
+def _compute_and_store(
+    database: Database, result: PortfolioResult, one: Portfolio, sessions: Sequence[date], clock: Stopwatch
+) -> Book:
+    for attempt in range(1, _ATTEMPTS + 1):
+        with clock("compute"), database.read() as connection:
+            loaded = book.load(connection, one, sessions, result.inputs)
+            keys = {"portfolio_id": [one.id] * len(sessions), "session": [day.isoformat() for day in sessions]}
+            columns = {**keys, **result.compute(connection, loaded)}
+        try:
+            with clock("write"), database.write() as connection:
+                results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)
+        except InputsChangedError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return loaded
+    raise AssertionError("unreachable")
+
+
+def _log_values(context: dg.AssetExecutionContext, loaded: Book) -> None:
+    at_entry, active = loaded.lots_at_entry()
+    if at_entry:
+        context.log.info(
+            f"No market value for {at_entry} of {active} positions, using entry values for weights (new portfolio)"
+        )
+    if active and loaded.weights.gross[-1] == 0:
+        context.log.warning("Total portfolio value is zero (no market value or entry value), cannot calculate returns")

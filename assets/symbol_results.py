@@ -1,0 +1,114 @@
+"""What the two symbol assets have in common: find what is missing, load its prices, compute, write, report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from sqlalchemy import Connection, Table
+
+from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, groups, hit_rate
+from assets.daily_prices import price_sessions
+from resources.database import bulk, prices
+from resources.database.engine import Database
+from resources.database.prices import PricePanel
+from resources.database.results import InputsChangedError
+
+Columns = dict[str, Sequence[Any]]
+
+_ATTEMPTS = 3
+
+
+class MissingPricesError(dg.Failure):
+    """Prices that a result rests on are not stored."""
+
+
+@dataclass(frozen=True)
+class SymbolResult:
+    """How the rows of one result table come about."""
+
+    table: Table
+    rows_are: str  # in the log, such as "factor exposure"
+    found_are: str  # in the log, such as "factor betas"
+    fixed: Mapping[str, Any]  # further key columns
+    inputs: Sequence[str]  # symbols whose prices every row rests on
+    # (panel, the block's symbols, positions of the target sessions in the panel) -> columns in symbol-major order
+    compute: Callable[[PricePanel, Sequence[str], Sequence[int]], Columns]
+    store: Callable[[Connection, Columns, Mapping[str, int]], int]
+
+
+def materialize(
+    context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
+) -> dg.MaterializeResult[None]:
+    """Compute the block's missing rows (with force: all), store and record them."""
+    block = Block.of_run(context, "symbol", config.only)
+    record, clock = Recorder(context, block.dimension), Stopwatch()
+    with database.read() as connection:
+        have = bulk.present(connection, result.table, block.keys, block.sessions, **result.fixed)
+    wanted = np.ones_like(have) if config.force else ~have
+    total = len(block.keys) + config.cached_keys
+    complete = int((~wanted.any(axis=1)).sum()) + config.cached_keys
+    context.log.info(f"Storing {result.rows_are}s for {total} symbols (force={config.force})")
+    if complete:
+        context.log.info(
+            f"Found {complete}/{total} symbols with existing {result.found_are} for {block.span} "
+            "(skipping recalculation)"
+        )
+    written: list[Cell] = []
+    fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)
+    for rows, days in groups(wanted):
+        symbols, sessions = [block.keys[i] for i in rows], [block.sessions[j] for j in days]
+        columns = _compute_and_store(database, result, symbols, sessions, clock)
+        has_numbers = np.equal(np.asarray(columns["reason"], dtype=object), None)
+        fitted[np.ix_(rows, days)] = has_numbers.reshape(len(rows), len(days))
+        written += [Cell(symbol, session) for symbol in symbols for session in sessions]
+    stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
+    context.log.info(f"Stored {stored} NEW {result.rows_are} records")
+    context.log.info(f"Skipped {skipped} records with cached {result.found_are} (optimization)")
+    metadata = {
+        "records_stored": stored,
+        "records_skipped_cached": skipped,
+        "cache_hit_rate": hit_rate(stored, skipped),
+        "symbols_computed": int(fitted.any(axis=1).sum()),
+        "computed": int(fitted.sum()),
+        "seconds": clock.seconds,
+    }
+    record(written, metadata)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _compute_and_store(
+    database: Database, result: SymbolResult, symbols: Sequence[str], sessions: Sequence[date], clock: Stopwatch
+) -> Columns:
+    grid = price_sessions(sessions[0], sessions[-1])
+    at = {session: i for i, session in enumerate(grid)}
+    for attempt in range(1, _ATTEMPTS + 1):
+        with clock("compute"):
+            with database.read() as connection:
+                panel = prices.load(connection, list(dict.fromkeys([*symbols, *result.inputs])), grid)
+            check_complete(panel)
+            columns = result.compute(panel, symbols, [at[session] for session in sessions])
+        try:
+            with clock("write"), database.write() as connection:
+                result.store(connection, columns, panel.revision)
+        except InputsChangedError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return columns
+    raise AssertionError("unreachable")
+
+
+def check_complete(panel: PricePanel) -> None:
+    """Refuse to compute from a window that nobody has looked at yet: it would be silently short."""
+    unknown = ~panel.known
+    if unknown.any():
+        lacking = [panel.symbols[i] for i in np.flatnonzero(unknown.any(axis=0))]
+        days = np.flatnonzero(unknown.any(axis=1))
+        raise MissingPricesError(
+            f"No daily prices are stored of {', '.join(lacking[:10])}{' ...' if len(lacking) > 10 else ''} for "
+            f"{int(unknown.any(axis=1).sum())} sessions in {panel.sessions[days[0]]}..{panel.sessions[days[-1]]}, "
+            "which these rows look back on: materialize daily_prices of these symbols first, or onboard the portfolio"
+        )

@@ -1,0 +1,65 @@
+"""The connection to the domain database: transactions for reading and for writing, on SQLite or Postgres.
+
+No query stands here; the sibling modules take the connections that `Database` hands out.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+
+from resources.database.migrate import upgrade
+
+
+class Database:
+    """The domain database at `url`; it connects, and makes or upgrades its tables, when first used."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, its tables at the newest version."""
+        url = sa.make_url(self.url)
+        if url.get_backend_name() == "sqlite":
+            engine = _sqlite_engine(url)
+        else:
+            engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+        upgrade(engine)
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the database."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give the connection of one transaction: committed at the end of the block, or undone whole."""
+        with self.engine.connect().execution_options(sigma_write=True) as connection, connection.begin():
+            yield connection
+
+
+def _sqlite_engine(url: sa.URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 60})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes the lock at once: what it reads to decide what to write cannot change meanwhile.
+        write = connection.get_execution_options().get("sigma_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine

@@ -1,0 +1,92 @@
+"""Portfolios and their positions (lots): storing, listing, and which symbols are held when."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from resources.database.tables import portfolio, position
+
+
+@dataclass(frozen=True, order=True)
+class Lot:
+    """One purchase or short sale: active on the sessions d with `entry_date <= d < exit_date`."""
+
+    symbol: str
+    quantity: float  # shares; negative is short
+    entry_price: float  # dollars a share
+    entry_date: date
+    exit_date: date | None = None
+    asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures
+
+    def held_within(self, first: date, last: date) -> bool:
+        """Say whether the lot is active at some time from `first` to `last`."""
+        return self.entry_date <= last and (self.exit_date is None or self.exit_date > first)
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """A stored portfolio."""
+
+    id: int
+    name: str
+    equity: float | None  # dollars; the denominator of weights where it is given
+    basis: date  # the import session: quantities and entry prices are in its shares
+    lots: tuple[Lot, ...]
+
+
+#: The id of a portfolio that is not stored: no row has it.
+_UNSTORED = -1
+
+_LOT = [position.c[name] for name in ("symbol", "quantity", "entry_price", "entry_date", "exit_date", "asset_class")]
+
+
+def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: float | None, basis: date) -> Portfolio:
+    """Give the stored portfolio of that name if it has these lots and equity, else what storing them would make."""
+    for old in load(connection, [name]):
+        if sorted(old.lots, key=_order) == sorted(lots, key=_order) and old.equity == equity:
+            return old
+    return Portfolio(_UNSTORED, name, equity, basis, tuple(lots))
+
+
+def store(connection: Connection, name: str, lots: Sequence[Lot], equity: float | None, basis: date) -> bool:
+    """Store a portfolio; one of that name with other lots or equity is replaced, its result rows with it.
+
+    Returns False if the very same portfolio is stored already. A replaced portfolio gets a new id, so that a run
+    which still computes the old one cannot write its rows.
+    """
+    if as_stored(connection, name, lots, equity, basis).id != _UNSTORED:
+        return False
+    connection.execute(sa.delete(portfolio).where(portfolio.c.name == name))
+    new = connection.execute(sa.insert(portfolio).values(name=name, equity=equity)).inserted_primary_key
+    rows = [{**asdict(lot), "portfolio_id": new[0], "basis": basis} for lot in lots]
+    connection.execute(sa.insert(position), rows)
+    return True
+
+
+def _order(lot: Lot) -> tuple[object, ...]:
+    return (lot.symbol, lot.entry_date, lot.exit_date or date.max, lot.quantity, lot.entry_price, lot.asset_class)
+
+
+def load(connection: Connection, names: Sequence[str] | None = None) -> list[Portfolio]:
+    """Read the named portfolios (None: all) in the order of their names; unknown names are passed over."""
+    query = (
+        sa.select(portfolio.c.id, portfolio.c.name, portfolio.c.equity, position.c.basis, *_LOT)
+        .join(position)
+        .order_by(portfolio.c.name, position.c.id)
+    )
+    if names is not None:
+        query = query.where(portfolio.c.name.in_(names))
+    heads: dict[int, tuple[str, float | None, date]] = {}
+    lots: dict[int, list[Lot]] = {}
+    for number, name, equity, basis, *lot in connection.execute(query):
+        heads[number] = (name, equity, basis)
+        lots.setdefault(number, []).append(Lot(*lot))
+    return [Portfolio(number, *head, tuple(lots[number])) for number, head in heads.items()]
+
+
+def names(connection: Connection) -> list[str]:
+    """Give the names of all stored portfolios, sorted."""
+    return list(connection.execute(sa.select(portfolio.c.name).order_by(portfolio.c.name)).scalars())

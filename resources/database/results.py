@@ -1,0 +1,126 @@
+"""Result rows of symbols and portfolios: storing them, and deleting those whose inputs changed.
+
+Results are stored only if the inputs they were computed from are still the stored ones; the caller reads again
+otherwise. Which rows exist is `bulk.present`'s to say.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import Connection, Table
+
+from resources.database.bulk import session_text, upsert, within
+from resources.database.tables import (
+    factor_exposure,
+    factor_model,
+    factor_model_proxy,
+    portfolio,
+    portfolio_factor_exposure,
+    portfolio_volatility,
+    position,
+    symbol,
+    symbol_volatility,
+)
+
+#: Batches of other composition round differently in the last digits; that is not a change.
+_SAME = {"rtol": 1e-9, "atol": 1e-12}
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+class InputsChangedError(RuntimeError):
+    """The inputs of a computation were rewritten while it ran: read them again and repeat it."""
+
+
+def register_model(connection: Connection, model: str, definition: str, proxies: Iterable[str]) -> None:
+    """Make a factor model known, so that its rows can name it and a rewritten proxy price finds them."""
+    if connection.execute(sa.select(factor_model).where(factor_model.c.model == model)).first() is None:
+        upsert(connection, factor_model, {"model": [model], "definition": [definition]})
+        names = list(proxies)
+        upsert(connection, factor_model_proxy, {"model": [model] * len(names), "symbol": names})
+
+
+def store_exposures(connection: Connection, columns: Columns, read_at: Mapping[str, int], *, replace: bool) -> int:
+    """Store factor exposures computed from prices at revision `read_at`; return the number of rows.
+
+    With `replace`, rows may exist: portfolio rows that rest on a number which now is another one are deleted.
+    Raises InputsChangedError, and stores nothing, if a price was rewritten since.
+    """
+    _check_current(connection, read_at)
+    if replace:
+        _drop_dependents(connection, columns)
+    return upsert(connection, factor_exposure, columns)
+
+
+def store_volatility(connection: Connection, columns: Columns, read_at: Mapping[str, int]) -> int:
+    """Store symbol volatility computed from prices at revision `read_at`; as `store_exposures`."""
+    _check_current(connection, read_at)
+    return upsert(connection, symbol_volatility, columns)
+
+
+def store_portfolio(
+    connection: Connection, table: Table, portfolio_id: int, columns: Columns, read_at: Mapping[str, int]
+) -> int:
+    """Store rows of one portfolio; a portfolio that was replaced meanwhile has another id, so nothing is stored."""
+    _check_current(connection, read_at)
+    if connection.execute(sa.select(portfolio.c.id).where(portfolio.c.id == portfolio_id)).first() is None:
+        raise InputsChangedError(f"portfolio {portfolio_id} was replaced while its rows were computed")
+    return upsert(connection, table, columns)
+
+
+def _check_current(connection: Connection, read_at: Mapping[str, int]) -> None:
+    # The rows are locked (SQLite: the database is), so that no price changes between this look and the commit.
+    query = sa.select(symbol.c.symbol, symbol.c.revision).where(within(symbol.c.symbol, list(read_at)))
+    now = dict(connection.execute(query.with_for_update(read=True)).tuples().all())
+    changed = sorted(name for name, revision in read_at.items() if now.get(name) != revision)
+    if changed:
+        raise InputsChangedError(f"prices of {', '.join(changed[:5])} were rewritten while they were used")
+
+
+def delete_for_symbol(connection: Connection, name: str, first: date, last: date) -> None:
+    """Delete every result of sessions `first` to `last` that rests on the symbol's prices."""
+    models = sa.select(factor_model_proxy.c.model).where(factor_model_proxy.c.symbol == name)
+    holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
+    for table, rests_on_it in (
+        (factor_exposure, (factor_exposure.c.symbol == name) | factor_exposure.c.model.in_(models)),
+        (symbol_volatility, symbol_volatility.c.symbol == name),
+        (
+            portfolio_factor_exposure,
+            portfolio_factor_exposure.c.portfolio_id.in_(holders) | portfolio_factor_exposure.c.model.in_(models),
+        ),
+        (portfolio_volatility, portfolio_volatility.c.portfolio_id.in_(holders)),
+    ):
+        connection.execute(sa.delete(table).where(rests_on_it, table.c.session.between(first, last)))
+
+
+def _drop_dependents(connection: Connection, columns: Columns) -> None:
+    """Delete portfolio exposures that rest on a symbol's number which `columns` replaces by another."""
+    names = [name for name in columns if isinstance(columns[name], np.ndarray) and columns[name].dtype.kind == "f"]  # type: ignore[union-attr]
+    keys = list(zip(columns["symbol"], columns["session"], strict=True))
+    symbols, sessions = sorted(set(columns["symbol"])), columns["session"]
+    query = sa.select(
+        factor_exposure.c.symbol, session_text(factor_exposure), *(factor_exposure.c[name] for name in names)
+    ).where(
+        within(factor_exposure.c.symbol, symbols),
+        factor_exposure.c.session.between(date.fromisoformat(min(sessions)), date.fromisoformat(max(sessions))),
+        factor_exposure.c.model == columns["model"][0],
+    )
+    old = {(row[0], row[1]): row[2:] for row in connection.execute(query).tuples()}
+    new = np.column_stack([columns[name] for name in names])
+    before = np.array([old.get(key, new[i]) for i, key in enumerate(keys)], dtype=float)
+    differs = ~np.isclose(before, new, equal_nan=True, **_SAME).all(axis=1)
+    changed: dict[str, list[date]] = {}
+    for i in np.flatnonzero(differs):
+        changed.setdefault(keys[i][0], []).append(date.fromisoformat(keys[i][1]))
+    for name, days in changed.items():
+        holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
+        connection.execute(
+            sa.delete(portfolio_factor_exposure).where(
+                portfolio_factor_exposure.c.portfolio_id.in_(holders),
+                portfolio_factor_exposure.c.session.between(min(days), max(days)),
+            )
+        )
+        connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))

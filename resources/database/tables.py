@@ -1,0 +1,186 @@
+"""The tables of the domain database, as SQLAlchemy Core metadata.
+
+One row of a result table is one finished computation: a row that exists is valid, and whatever would make it wrong
+deletes it in the same transaction. A null number beside a `reason` is a known absence; a missing row is work to do.
+Queries stand in the sibling modules, one per table group.
+"""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+)
+
+#: The factor catalogue: every factor a model may use has its columns in the exposure tables.
+FACTORS = ("market", "value", "growth", "momentum", "quality", "size", "low_volatility", "interest_rate")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _floats(*names: str) -> list[Column[float]]:
+    return [Column(name, Float) for name in names]
+
+
+def _per_factor(prefix: str) -> list[Column[float]]:
+    return _floats(*(f"{prefix}_{factor}" for factor in FACTORS))
+
+
+def _written_at() -> Column[object]:
+    # The database's clock, not the program's: nothing computed here may depend on the time of day.
+    return Column("computed_at", DateTime, nullable=False, server_default=func.now())
+
+
+portfolio = Table(
+    "portfolio",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("equity", Float, CheckConstraint("equity > 0", name="equity")),
+    Column("created_at", DateTime, nullable=False, server_default=func.now()),
+    # An id is never used again: a run that computes a replaced portfolio must not write to its successor.
+    sqlite_autoincrement=True,
+)
+
+position = Table(
+    "position",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("portfolio_id", ForeignKey("portfolio.id", ondelete="CASCADE"), nullable=False),
+    Column("symbol", String(15), nullable=False),
+    Column("quantity", Float, CheckConstraint("quantity <> 0", name="quantity"), nullable=False),
+    Column("entry_price", Float, CheckConstraint("entry_price > 0", name="entry_price"), nullable=False),
+    Column("entry_date", Date, nullable=False),
+    Column("exit_date", Date, CheckConstraint("exit_date > entry_date", name="exit_date")),
+    Column("asset_class", String(7), CheckConstraint("asset_class IN ('public', 'private')", name="asset_class")),
+    # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
+    Column("basis", Date, nullable=False),
+    Index(None, "portfolio_id"),
+    Index(None, "symbol"),
+)
+
+symbol = Table(
+    "symbol",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    Column("status", String(8), CheckConstraint("status IN ('ok', 'unknown')", name="status"), nullable=False),
+    Column("source", String(64), nullable=False),
+    # Grows whenever a stored price is rewritten: who computed from older prices must not write its results.
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("fetched_at", DateTime, nullable=False, server_default=func.now()),
+)
+
+daily_price = Table(
+    "daily_price",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    Column("session", Date, primary_key=True),
+    *_floats("open", "high", "low"),
+    Column("close", Float, CheckConstraint("close > 0", name="close")),
+    *_floats("volume", "dividend", "split"),
+    Column("source", String(64), nullable=False),
+    # Why there is no close: the provider was asked and has none.
+    Column("absence", String(32)),
+    CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name="close_or_absence"),
+    Index(None, "session", "symbol"),
+    sqlite_with_rowid=False,
+)
+
+factor_model = Table(
+    "factor_model",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("definition", Text, nullable=False),
+)
+
+factor_model_proxy = Table(
+    "factor_model_proxy",
+    metadata,
+    Column("model", ForeignKey("factor_model.model"), primary_key=True),
+    Column("symbol", String(15), primary_key=True),
+)
+
+factor_exposure = Table(
+    "factor_exposure",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    Column("session", Date, primary_key=True),
+    Column("model", ForeignKey("factor_model.model"), primary_key=True),
+    *_per_factor("beta"),
+    *_per_factor("se"),
+    *_floats("market_total", "r_squared", "residual_vol"),
+    Column("n_obs", Integer, nullable=False),
+    *_floats("condition", "max_vif"),
+    Column("quality", String(20), nullable=False),
+    Column("reason", String(200)),
+    _written_at(),
+    Index(None, "session", "symbol"),
+    sqlite_with_rowid=False,
+)
+
+symbol_volatility = Table(
+    "symbol_volatility",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    Column("session", Date, primary_key=True),
+    *_floats("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d"),
+    Column("forecast_model", String(16)),
+    Column("vol_trend", String(10)),
+    *_floats("vol_trend_p", "vol_percentile"),
+    Column("n_obs", Integer, nullable=False),
+    Column("reason", String(400)),
+    _written_at(),
+    Index(None, "session", "symbol"),
+    sqlite_with_rowid=False,
+)
+
+portfolio_factor_exposure = Table(
+    "portfolio_factor_exposure",
+    metadata,
+    Column("portfolio_id", ForeignKey("portfolio.id", ondelete="CASCADE"), primary_key=True),
+    Column("session", Date, primary_key=True),
+    Column("model", ForeignKey("factor_model.model"), primary_key=True),
+    *_per_factor("exposure"),
+    *_per_factor("se"),
+    *_floats("market_total", "r_squared"),
+    Column("quality", String(20)),
+    Column("weight_basis", String(6)),
+    *_floats("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"),
+    *_per_factor("share"),
+    *_floats("share_specific", "split_vol", "split_ratio"),
+    Column("reason", String(200)),
+    _written_at(),
+)
+
+portfolio_volatility = Table(
+    "portfolio_volatility",
+    metadata,
+    Column("portfolio_id", ForeignKey("portfolio.id", ondelete="CASCADE"), primary_key=True),
+    Column("session", Date, primary_key=True),
+    *_floats("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d"),
+    Column("forecast_model", String(16)),
+    Column("vol_trend", String(10)),
+    *_floats("vol_trend_p", "vol_percentile"),
+    *_floats("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal", "return_coverage"),
+    Column("low_coverage", Integer),
+    Column("n_obs", Integer, nullable=False),
+    Column("reason", String(400)),
+    _written_at(),
+)

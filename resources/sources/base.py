@@ -1,0 +1,74 @@
+"""What a price source is: the protocol every source implements, the row it returns, the errors it raises.
+
+Not here: any particular source (a module each beside this one) and the choice among them (`registry`).
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple, Protocol
+
+
+class PriceRow(NamedTuple):
+    """One session of one symbol, in US dollars a share as traded that day; None where the source has no such number.
+
+    A source that has adjusted closes only gives them as `close`, with dividend 0 and split 1.
+    """
+
+    session: date
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float
+    volume: float | None
+    dividend: float
+    """Cash a share with this session as its ex-date, in shares after the session's split."""
+    split: float
+    """New shares for one old share, effective this session; 1 if none."""
+
+
+class SourceError(Exception):
+    """Something outside failed: the source did not answer, or not usefully. Asking again later may help."""
+
+
+class UnknownSymbolError(Exception):
+    """The source works and says that it has no such symbol: a fact worth storing, not a failure."""
+
+    def __init__(self, symbol: str, source: str) -> None:
+        super().__init__(symbol, source)
+        self.symbol = symbol
+        self.source = source
+
+    def __str__(self) -> str:
+        return f"{self.symbol!r} is unknown to the price source {self.source!r}; check the symbol or add a source"
+
+
+class PriceSource(Protocol):
+    """Where daily prices come from."""
+
+    name: str
+    """The name in SIGMA_PRICE_SOURCES, stored with each row."""
+    title: str
+    """What a message calls the source, such as `the sample`."""
+    calls: int
+    """Provider calls made so far, failed ones included."""
+
+    @property
+    def coverage(self) -> str:
+        """What the source has, in a few words for a message, such as `20 symbols: AAPL, AMD, ...`."""
+
+    def fetch(self, symbol: str, first: date, last: date) -> Sequence[PriceRow]:
+        """Rows of `symbol` for the sessions from `first` to `last`, ascending, in one provider call.
+
+        More rows than asked for may come back when the provider sends them for the same price; empty when the symbol
+        is known and has none. A session without a row is a session the source has no price for.
+
+        Raises:
+            UnknownSymbolError: the source has no such symbol.
+            SourceError: the source failed.
+        """
+
+    def latest_session(self) -> date | None:
+        """The last session of a source that has an end, None if it follows the market. Makes no provider call."""
+
+    def symbols(self) -> Sequence[str] | None:
+        """All symbols of the source, None if it cannot list them. Makes no provider call."""

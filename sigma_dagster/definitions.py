@@ -1,0 +1,15 @@
+"""The entry point of workspace.yaml."""
+
+import os
+
+import dagster as dg
+
+from sigma_dagster.build import build_defs
+from sigma_dagster.environment import Environment
+from sigma_dagster.settings import Settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Give Dagster the definitions that the environment asks for."""
+    return build_defs(Environment.of(Settings.from_environment(os.environ)))

@@ -1,0 +1,51 @@
+"""The Dagster instance that the command line and `make dev` share: its dagster.yaml, and opening it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from sigma_dagster.settings import Settings
+
+
+def prepare(settings: Settings) -> Path:
+    """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME)."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    text = "# Written by sigma; changes are lost.\n" + yaml.safe_dump(_config(home), sort_keys=False)
+    target = home / "dagster.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        fresh = target.with_suffix(f".{os.getpid()}")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(target)
+    return home
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open the instance; use it as a context manager."""
+    return dg.DagsterInstance.from_config(str(prepare(settings)))
+
+
+def _config(home: Path) -> dict[str, Any]:
+    def storage(module: str, name: str, folder: str) -> dict[str, Any]:
+        return {"module": module, "class": name, "config": {"base_dir": str(home / folder)}}
+
+    return {
+        "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", "history"),
+        "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
+        "event_log_storage": storage("resources.event_log", "SqliteEventLog", "event_log"),
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(home)},
+        },
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator.queued_run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        },
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }

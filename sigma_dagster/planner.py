@@ -1,0 +1,226 @@
+"""What is missing: the one answer that the command line, the sensor and the schedules act upon.
+
+Pure over the database: it reads which rows exist, never a price, and changes nothing. How the work is run is
+`sigma_dagster.runner`'s business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from assets.factor_models import FactorModel
+from assets.numerics.constants import LOOKBACK_RETURNS
+from resources import calendar
+from resources.database import bulk
+from resources.database.portfolios import Portfolio
+from resources.database.tables import (
+    daily_price,
+    factor_exposure,
+    portfolio_factor_exposure,
+    portfolio_volatility,
+    symbol_volatility,
+)
+
+
+class NothingToPlanError(ValueError):
+    """There is no session to compute."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The cells of one table that are asked for, and which of them exist; arrays of shape (keys, sessions)."""
+
+    keys: tuple[str, ...]
+    sessions: tuple[date, ...]
+    asked: NDArray[np.bool_]
+    exists: NDArray[np.bool_]
+    force: bool = False  # what exists is made again
+
+    @cached_property
+    def missing(self) -> NDArray[np.bool_]:
+        """The cells to be made."""
+        return self.asked if self.force else self.asked & ~self.exists
+
+    @cached_property
+    def missing_keys(self) -> tuple[str, ...]:
+        """The keys that lack a session."""
+        return tuple(key for key, row in zip(self.keys, self.missing, strict=True) if row.any())
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be made."""
+        return int(self.missing.sum())
+
+    def span(self) -> tuple[date, date]:
+        """The first and last session that something is to be made for."""
+        days = np.flatnonzero(self.missing.any(axis=0))
+        return self.sessions[days[0]], self.sessions[days[-1]]
+
+    def step(self, asset: str, counted: Sequence[str]) -> "Step":
+        """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
+        done = [i for i, key in enumerate(self.keys) if key in set(counted) - set(self.missing_keys)]
+        return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset's part of a block: which keys, and what it may take for granted."""
+
+    asset: str
+    only: tuple[str, ...]
+    force: bool
+    cached_keys: int
+    cached_rows: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One run: the rectangle keys x sessions from `first` to `last` that covers what is missing."""
+
+    dimension: str  # "symbol" or "portfolio"
+    keys: tuple[str, ...]
+    first: date
+    last: date
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Force:
+    """What is made again although it exists."""
+
+    prices: bool = False
+    symbol_results: bool = False
+    portfolio_results: bool = False
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """What the portfolios lack, as of a session."""
+
+    as_of: date
+    prices: Wanted  # held symbols, then factor proxies
+    exposures: Wanted
+    volatility: Wanted
+    portfolio_exposures: Wanted
+    portfolio_volatility: Wanted
+
+    @cached_property
+    def fetch(self) -> dict[str, int]:
+        """The sessions to fetch by symbol."""
+        counts = self.prices.missing.sum(axis=1)
+        return {symbol: int(n) for symbol, n in zip(self.prices.keys, counts, strict=True) if n}
+
+    @property
+    def api_calls(self) -> int:
+        """Provider calls that fetching costs: one a symbol."""
+        return len(self.fetch)
+
+    @cached_property
+    def portfolio_rows(self) -> dict[str, int]:
+        """The rows to make by portfolio, those of both portfolio tables."""
+        both = self.portfolio_exposures.missing.sum(axis=1) + self.portfolio_volatility.missing.sum(axis=1)
+        return {name: int(n) for name, n in zip(self.portfolio_exposures.keys, both, strict=True) if n}
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The runs that make it, in order."""
+        held, names = self.exposures.keys, self.portfolio_exposures.keys
+        symbols = [
+            (self.prices, self.prices.step("daily_prices", held)),
+            (self.exposures, self.exposures.step("factor_exposures", held)),
+            (self.volatility, self.volatility.step("symbol_volatility", held)),
+        ]
+        portfolios = [
+            (self.portfolio_exposures, self.portfolio_exposures.step("portfolio_factor_exposures", names)),
+            (self.portfolio_volatility, self.portfolio_volatility.step("portfolio_volatility", names)),
+        ]
+        blocks = [
+            _block("symbol", symbols, self.exposures.sessions),
+            _block("portfolio", portfolios, self.portfolio_exposures.sessions),
+        ]
+        return tuple(block for block in blocks if block)
+
+
+def _block(dimension: str, steps: list[tuple[Wanted, Step]], targets: Sequence[date]) -> Block | None:
+    due = [(wanted.span(), step) for wanted, step in steps if step.only]
+    if not due:
+        return None
+    # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
+    first = max(min(first for (first, _), _ in due), targets[0])
+    last = max(max(last for (_, last), _ in due), first)
+    keys = dict.fromkeys(key for _, step in due for key in step.only)
+    return Block(dimension, tuple(keys), first, last, tuple(step for _, step in due))
+
+
+def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
+    """Give the sessions that every held symbol has results for; raises NothingToPlanError if there are none."""
+    sessions = [day for day in calendar.last_sessions(history_sessions, as_of) if day >= start_date]
+    if not sessions:
+        raise NothingToPlanError(
+            f"as-of session {as_of} is before {start_date}, the first date partition: "
+            "take a later one, or set SIGMA_START_DATE to an earlier date"
+        )
+    return sessions
+
+
+def held_symbols(portfolios: Sequence[Portfolio], sessions: Sequence[date]) -> list[str]:
+    """Give the public symbols held at any of the sessions, in order of first appearance."""
+    return list(
+        dict.fromkeys(
+            lot.symbol
+            for portfolio in portfolios
+            for lot in portfolio.lots
+            if lot.asset_class == "public" and lot.held_within(sessions[0], sessions[-1])
+        )
+    )
+
+
+def plan(
+    connection: Connection,
+    portfolios: Sequence[Portfolio],
+    *,
+    model: FactorModel,
+    sessions: Sequence[date],
+    force: Force = Force(),
+) -> WorkPlan:
+    """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
+
+    The number of SQL statements does not depend on the number of symbols, sessions or portfolios.
+    """
+    held = held_symbols(portfolios, sessions)
+    grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
+    # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
+    priced = list(dict.fromkeys([*model.proxies, *held])) if held else []
+    ids = {portfolio.id: portfolio.name for portfolio in portfolios}
+
+    entered = _entered(portfolios, sessions)
+
+    def want(table: sa.Table, keys: Sequence[str], days: Sequence[date], forced: bool, **fixed: str) -> Wanted:
+        exists = bulk.present(connection, table, keys, days, **fixed)
+        return Wanted(tuple(keys), tuple(days), np.ones_like(exists), exists, forced)
+
+    def want_rows(table: sa.Table, **fixed: str) -> Wanted:
+        exists = bulk.present(connection, table, list(ids), sessions, **fixed)
+        return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, force.portfolio_results)
+
+    return WorkPlan(
+        as_of=sessions[-1],
+        prices=want(daily_price, priced, grid, force.prices),
+        exposures=want(factor_exposure, held, sessions, force.symbol_results, model=model.key),
+        volatility=want(symbol_volatility, held, sessions, force.symbol_results),
+        portfolio_exposures=want_rows(portfolio_factor_exposure, model=model.key),
+        portfolio_volatility=want_rows(portfolio_volatility),
+    )
+
+
+def _entered(portfolios: Sequence[Portfolio], sessions: Sequence[date]) -> NDArray[np.bool_]:
+    """Portfolio rows start at the first entry date; shape (portfolios, sessions)."""
+    days = np.array(sessions, dtype="datetime64[D]")
+    first = np.array([min(lot.entry_date for lot in p.lots) for p in portfolios], dtype="datetime64[D]")
+    return first[:, None] <= days[None, :]

@@ -1,0 +1,96 @@
+"""After a run that failed or vanished: its rows are committed before they are recorded, so some may lack their record.
+
+The rows are true; the missing records are written in the name of the run.
+"""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from sqlalchemy import Table
+
+from assets.daily_prices import price_sessions
+from assets.factor_models import FactorModel
+from resources import calendar
+from resources.database import bulk, portfolios
+from resources.database.engine import Database
+from resources.database.tables import (
+    daily_price,
+    factor_exposure,
+    portfolio_factor_exposure,
+    portfolio_volatility,
+    symbol_volatility,
+)
+from resources.event_log import provenance_tags, record_materializations
+from sigma_dagster.claims import Claim, claim_of
+from sigma_dagster.jobs import DEFER_TAG, JOB_ASSETS
+from sigma_dagster.liveness import HOST_TAG, lives
+
+_DONE_TAG = "sigma/reconciled"
+
+_TABLES: dict[str, Table] = {
+    "daily_prices": daily_price,
+    "factor_exposures": factor_exposure,
+    "symbol_volatility": symbol_volatility,
+    "portfolio_factor_exposures": portfolio_factor_exposure,
+    "portfolio_volatility": portfolio_volatility,
+}
+
+
+def heal(instance: dg.DagsterInstance, defs: dg.Definitions, database: Database, model: FactorModel) -> int:
+    """Write the missing records of all runs that ended badly; return how many were missing."""
+    unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+        if HOST_TAG in run.tags:
+            lives(instance, run)
+    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    healed = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true"})):
+        if _DONE_TAG not in run.tags:
+            healed += _heal(instance, defs, database, model, run)
+            instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
+    return healed
+
+
+def _heal(
+    instance: dg.DagsterInstance, defs: dg.Definitions, database: Database, model: FactorModel, run: dg.DagsterRun
+) -> int:
+    claim = claim_of(run, instance)
+    if claim is None:
+        return 0
+    graph = defs.resolve_asset_graph()
+    healed = 0
+    for name in JOB_ASSETS[claim.dimension]:
+        if name not in claim.assets:
+            continue
+        key = dg.AssetKey(name)
+        first_partition = graph.get(key).partitions_def.get_partitions_def_for_dimension("date").start.date()
+        recorded = instance.get_materialized_partitions(key)
+        rows = _rows(database, name, claim, first_partition, model)
+        lost = [(partition, {}) for partition in rows if partition not in recorded]
+        tags = provenance_tags(instance, graph.get(key), run.run_id)
+        healed += record_materializations(instance, run, key, lost, tags=tags)
+    return healed
+
+
+def _rows(
+    database: Database, name: str, claim: Claim, first_partition: date, model: FactorModel
+) -> list[dg.MultiPartitionKey]:
+    """Give the partitions of the claim that have a row."""
+    table = _TABLES[name]
+    fixed: dict[str, Any] = {"model": model.key} if "model" in table.c else {}
+    if name == "daily_prices":
+        days = price_sessions(claim.first, claim.last)
+    else:
+        days = calendar.sessions(claim.first, claim.last)
+    days = [day for day in days if day >= first_partition]
+    with database.read() as connection:
+        ids: dict[Any, str] = {key: key for key in claim.keys}
+        if claim.dimension == "portfolio":
+            ids = {found.id: found.name for found in portfolios.load(connection, claim.keys)}
+        exists = bulk.present(connection, table, list(ids), days, **fixed)
+    names = list(ids.values())
+    return [
+        dg.MultiPartitionKey({"date": days[j].isoformat(), claim.dimension: names[i]}) for i, j in np.argwhere(exists)
+    ]

@@ -1,0 +1,123 @@
+"""Running blocks in this process as Dagster runs, on the instance that the UI shows.
+
+A block that a run in progress covers is not started again: whoever comes second waits, and then plans anew.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
+
+from sigma_dagster.claims import Claim, claim_of
+from sigma_dagster.errors import BlockFailedError
+from sigma_dagster.jobs import job_name
+from sigma_dagster.liveness import alive, host_tags, lives
+from sigma_dagster.planner import Block, Step
+
+_POLL_SECONDS = 0.2
+
+StepMetadata = dict[str, dict[str, Any]]
+
+
+class Runner:
+    """Runs blocks one after the other."""
+
+    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, say: Callable[[str], None]) -> None:
+        self._instance = instance
+        self._defs = defs
+        self._say = say
+
+    def wait_for_others(self, block: Block) -> bool:
+        """Wait until no run in progress covers a part of the block; say whether there was one."""
+        waited = False
+        while others := self._rivals(Claim.of_block(block, self._instance)):
+            if not waited:
+                self._say(f"Waiting for run {others[0].dagster_run.run_id[:8]}, which computes a part of this already")
+            waited = True
+            time.sleep(_POLL_SECONDS)
+        return waited
+
+    def run(self, block: Block, onboarding: Mapping[str, Any] | None = None) -> StepMetadata | None:
+        """Run the block and give each asset's metadata; None if another run claimed it first.
+
+        Raises BlockFailedError.
+        """
+        self._register(block)
+        job = self._defs.resolve_job_def(job_name(block.dimension))
+        claim = Claim.of_block(block, self._instance)
+        run_id = str(uuid.uuid4())
+        with alive(self._instance, run_id):
+            run = self._instance.create_run_for_job(
+                job_def=job,
+                run_id=run_id,
+                run_config=_run_config(block, onboarding or {}),
+                tags={**job.run_tags, **claim.range_tags, **host_tags()},
+                asset_selection={dg.AssetKey(step.asset) for step in block.steps},
+            )
+            if self._rivals(claim, before=run):
+                self._instance.delete_run(run_id)
+                return None
+            result = execute_run(InMemoryJob(job), run, self._instance)
+        if not result.success:
+            raise BlockFailedError(_failure(result.all_events))
+        return _metadata(result.all_events)
+
+    def _register(self, block: Block) -> None:
+        known = set(self._instance.get_dynamic_partitions(block.dimension))
+        new = [key for key in block.keys if key not in known]
+        if new:
+            self._instance.add_dynamic_partitions(block.dimension, new)
+
+    def _rivals(self, claim: Claim, before: dg.DagsterRun | None = None) -> list[RunRecord]:
+        """Runs in progress that cover a part of the claim; only those created before a run, where one is given."""
+        records = self._instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+        if before is not None:
+            own = next(record.storage_id for record in records if record.dagster_run.run_id == before.run_id)
+            records = [record for record in records if record.storage_id < own]
+        return [
+            r
+            for r in records
+            if claim.overlaps(claim_of(r.dagster_run, self._instance)) and lives(self._instance, r.dagster_run)
+        ]
+
+
+def _run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
+    ops = {step.asset: {"config": _step_config(step, onboarding)} for step in block.steps}
+    # The console logger would print a line an event.
+    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _step_config(step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:
+    config = {**asdict(step), "only": list(step.only)}
+    del config["asset"]
+    if step.asset == "portfolio_factor_exposures":
+        config["onboarding"] = dict(onboarding)
+    return config
+
+
+def _metadata(events: Sequence[dg.DagsterEvent]) -> StepMetadata:
+    """Read what each asset's step reported."""
+    return {
+        event.step_key or "": {name: value.value for name, value in event.step_output_data.metadata.items()}
+        for event in events
+        if event.event_type == dg.DagsterEventType.STEP_OUTPUT
+    }
+
+
+def _failure(events: Sequence[dg.DagsterEvent]) -> str:
+    """Say which step failed first, and why, in one line."""
+    for event in events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            error = data.error
+            while error and error.cause:
+                error = error.cause
+            told = data.user_failure_data and data.user_failure_data.description
+            return f"{event.step_key}: {told or (error and error.message.strip()) or 'failed'}"
+    return "the run failed before its first step; its page in the Dagster UI says why"

@@ -1,0 +1,71 @@
+"""Every setting, read from the environment in one place. Nothing else reads an environment variable of ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class SettingsError(ValueError):
+    """An environment variable has a value that its rule forbids."""
+
+
+def parse_date(text: str) -> date:
+    """Read a date written YYYY-MM-DD and in no other way; raises ValueError saying so."""
+    try:
+        if len(text) == len("YYYY-MM-DD") and text.isascii():
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise ValueError("a date is written YYYY-MM-DD")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for; README, "Settings", says it in words."""
+
+    home: Path
+    database_url: str
+    price_sources: tuple[str, ...]
+    as_of: date | None  # None: the last completed session, or the source's last if that is earlier
+    start_date: date  # of the first date partition
+    history_sessions: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings; raises SettingsError naming the variable, its value and the rule."""
+        home = Path(_text(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))).expanduser().absolute()
+        sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
+        return cls(
+            home=home,
+            database_url=_text(environment, "SIGMA_DATABASE_URL", f"sqlite:///{home / 'sigma.db'}"),
+            price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
+            as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
+            start_date=_date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04")),
+            history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
+        )
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where the Dagster instance keeps its files."""
+        return self.home / "dagster"
+
+
+def _text(environment: Mapping[str, str], name: str, default: str) -> str:
+    return environment.get(name, "").strip() or default
+
+
+def _date(name: str, value: str) -> date:
+    try:
+        return parse_date(value)
+    except ValueError as error:
+        raise SettingsError(f"{name}={value}: {error}") from None
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = _text(environment, name, str(default))
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 10_000:
+        raise SettingsError(f"{name}={value}: a whole number from 1 to 10000 is needed")
+    return int(value)

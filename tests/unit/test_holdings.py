@@ -1,0 +1,385 @@
+"""The holdings file: what is accepted, and that everything else is refused in words, never with a traceback."""
+
+import codecs
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from resources.sources.base import PriceRow
+from resources.sources.sample import SampleSource
+from sigma_dagster import holdings
+from sigma_dagster.holdings import HOLDINGS_HELP, Holdings, HoldingsError, Lot, RowError, portfolio_name, read_holdings
+
+AS_OF = date(2022, 12, 28)
+HEADER = b"symbol,quantity,entry_price,entry_date,exit_date,asset_class\n"
+GOOD = b"AAPL,10,75.5,2020-06-10,,\n"
+
+Read = Callable[[bytes], Holdings]
+
+
+@pytest.fixture(scope="session")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
+    path = tmp_path_factory.mktemp("holdings") / "book.csv"
+
+    def read_bytes(data: bytes) -> Holdings:
+        path.write_bytes(data)
+        return read_holdings(path, as_of=AS_OF, source=SampleSource())
+
+    return read_bytes
+
+
+def refused(read: Read, data: bytes) -> tuple[RowError, ...]:
+    with pytest.raises(HoldingsError) as caught:
+        read(data)
+    return caught.value.errors
+
+
+def outcome(read: Read, data: bytes) -> Holdings | HoldingsError:
+    try:
+        return read(data)
+    except HoldingsError as error:
+        return error
+
+
+# --- what is accepted
+
+
+def test_a_lot_carries_what_its_line_says(read: Read) -> None:
+    """Every column arrives with its type; the line number is the one a text editor shows."""
+    assert read(HEADER + b"LOFT-7,-1.5,250000,2021-01-15,2022-03-01,private\n") == Holdings(
+        (Lot("LOFT-7", -1.5, 250000.0, date(2021, 1, 15), date(2022, 3, 1), "private", 2),), ()
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        codecs.BOM_UTF8 + HEADER + GOOD,
+        (HEADER + GOOD).replace(b"\n", b"\r\n"),
+        (HEADER + GOOD).replace(b"\n", b"\r"),
+        (HEADER + GOOD).rstrip(),
+        b"# my book\n\n" + HEADER + b"\n  # bought low\n,,,,,\n" + GOOD + b"\n\n",
+        b"Symbol, Quantity ,ENTRY PRICE,Entry_Date,exit date,AssetClass\n" + GOOD,
+        b"entry_date,symbol,entry_price,quantity\n2020-06-10,AAPL,75.5,10\n",
+        b"symbol,quantity,entry_price,entry_date\n  aapl , +10.0 ,75.50, 2020-06-10 \n",
+        b'"symbol","quantity","entry_price","entry_date"\n"AAPL", "10","75.5","2020-06-10"\n',
+        HEADER + b"AAPL,10.,75.5,2020-06-10,,PUBLIC\n",
+    ],
+)
+def test_one_lot_in_its_many_spellings(read: Read, data: bytes) -> None:
+    """BOM, line ends, blank and comment lines, order and case of the header, blanks and quotes change nothing."""
+    (lot,) = read(data).lots
+    assert (lot.symbol, lot.quantity, lot.entry_price, lot.entry_date) == ("AAPL", 10, 75.5, date(2020, 6, 10))
+    assert (lot.exit_date, lot.asset_class) == (None, "public")
+
+
+def test_several_lots_of_a_symbol_stay_apart(read: Read) -> None:
+    """A second lot on the same day is a lot, not a duplicate."""
+    assert [lot.line for lot in read(HEADER + GOOD + GOOD + GOOD).lots] == [2, 3, 4]
+
+
+def test_other_columns_are_ignored_and_named(read: Read) -> None:
+    """Columns that the format does not know are returned, as spelled, for one warning; nameless ones are not."""
+    book = read(b"Sector,symbol,,quantity,entry_price,entry_date,P&L\n" + b"Tech,AAPL,,1,2,2020-06-10,n/a\n")
+    assert book.ignored_columns == ("Sector", "P&L")
+
+
+def test_a_private_symbol_need_not_be_known(read: Read) -> None:
+    """The class comes from the file: a private code is never looked up."""
+    assert read(HEADER + b"LOFT-7,1,2,2020-06-10,,Private\n").lots[0].symbol == "LOFT-7"
+
+
+def test_dates_on_the_limits_are_accepted(read: Read) -> None:
+    """A lot may be entered, and another left, on the as-of session itself; a weekend is a date too."""
+    read(HEADER + b"AAPL,1,2,2022-12-28,,\nAAPL,1,2,2022-12-24,2022-12-28,\n")
+
+
+def test_the_help_shows_a_file_that_is_accepted(read: Read) -> None:
+    """The example in `sigma onboard --help` can be copied, and its prices are those of the sample."""
+    sample = HOLDINGS_HELP.split("\n\n")[1].replace("    ", "")
+    lots = read(sample.encode()).lots
+    assert len(lots) == 3
+    assert_prices_of_the_sample([lot for lot in lots if lot.asset_class == "public"])
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "value", "rule"),
+    [
+        (b"NVDA,1,2,2020-06-10,,", "symbol", "NVDA", "is not in the sample"),
+        (b",1,2,2020-06-10,,", "symbol", "", "is empty"),
+        (b"BRK B,1,2,2020-06-10,,", "symbol", "BRK B", "is not a symbol"),
+        (b".SPX,1,2,2020-06-10,,", "symbol", ".SPX", "is not a symbol"),
+        (b"ABCDEFGHIJKLMNOP,1,2,2020-06-10,,private", "symbol", "ABCDEFGHIJKLMNOP", "is not a symbol"),
+        ("K\u017f,1,2,2020-06-10,,private".encode(), "symbol", "K\u017f", "is not a symbol"),  # upper-cases to KS
+        (b"AAPL,,2,2020-06-10,,", "quantity", "", "is empty"),
+        (b"AAPL,0,2,2020-06-10,,", "quantity", "0", "is no position"),
+        (b"AAPL,-0.00,2,2020-06-10,,", "quantity", "-0.00", "is no position"),
+        (b"AAPL,NaN,2,2020-06-10,,", "quantity", "NaN", "is not a plain decimal"),
+        (b"AAPL,-Infinity,2,2020-06-10,,", "quantity", "-Infinity", "is not a plain decimal"),
+        (b"AAPL,1e400,2,2020-06-10,,", "quantity", "1e400", "is not a plain decimal"),
+        (b"AAPL,1e5,2,2020-06-10,,", "quantity", "1e5", "is not a plain decimal"),
+        (b'AAPL,"1,000",2,2020-06-10,,', "quantity", "1,000", "is not a plain decimal"),
+        (b"AAPL,1_000,2,2020-06-10,,", "quantity", "1_000", "is not a plain decimal"),
+        (b"AAPL,0x10,2,2020-06-10,,", "quantity", "0x10", "is not a plain decimal"),
+        (b"AAPL,(10),2,2020-06-10,,", "quantity", "(10)", "is not a plain decimal"),
+        ("AAPL,\u0661,2,2020-06-10,,".encode(), "quantity", "\u0661", "is not a plain decimal"),  # an Arabic digit
+        (b"AAPL," + b"9" * 400 + b",2,2020-06-10,,", "quantity", "9" * 40 + "...", "at most 12 digits before"),
+        (b"AAPL,1,0,2020-06-10,,", "entry_price", "0", "is not above 0"),
+        (b"AAPL,1,-2,2020-06-10,,", "entry_price", "-2", "is not above 0"),
+        (b"AAPL,1,$2,2020-06-10,,", "entry_price", "$2", "is not a plain decimal"),
+        (b"AAPL,1,2,,,", "entry_date", "", "is empty"),
+        (b"AAPL,1,2,06/10/2020,,", "entry_date", "06/10/2020", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,20200610,,", "entry_date", "20200610", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,2020-6-1,,", "entry_date", "2020-6-1", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,2021-02-29,,", "entry_date", "2021-02-29", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,0000-01-01,,", "entry_date", "0000-01-01", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,2022-12-29,,", "entry_date", "2022-12-29", "is after 2022-12-28"),
+        (b"AAPL,1,2,2020-06-10,2022-12-29,", "exit_date", "2022-12-29", "is after 2022-12-28"),
+        (b"AAPL,1,2,2020-06-10,2020-06-10,", "exit_date", "2020-06-10", "is not after the entry date, 2020-06-10"),
+        (b"AAPL,1,2,2020-06-10,never,", "exit_date", "never", "is not a date YYYY-MM-DD"),
+        (b"AAPL,1,2,2020-06-10,,stock", "asset_class", "stock", "is not an asset class"),
+        (b"AAPL,1,2,2020-06-10", "line", "4", "values, but the header names 6 columns"),
+        (b"AAPL,1,000,2,2020-06-10,,", "line", "7", "values, but the header names 6 columns"),
+        (b'AAPL,"1,2,2020-06-10,,', "line", 'AAPL,"1,2,2020-06-10,,', "is not a line of CSV"),
+        (b'"AAPL"x,1,2,2020-06-10,,', "line", '"AAPL"x,1,2,2020-06-10,,', "is not a line of CSV"),
+    ],
+)
+def test_trap_30_a_bad_value_is_named_with_its_rule(
+    read: Read, line: bytes, column: str, value: str, rule: str
+) -> None:
+    """Line number, column, value and rule of each mistake, and only that mistake, among good lines."""
+    (error,) = refused(read, HEADER + GOOD + line + b"\n" + GOOD)
+    assert (error.row, error.column, error.value) == (3, column, value)
+    assert rule in error.rule
+
+
+@pytest.mark.parametrize(
+    ("data", "row", "column", "rule"),
+    [
+        (b"", 0, "file", "is empty"),
+        (b"\r\n# nothing\n\n", 0, "file", "is empty"),
+        (HEADER, 0, "file", "has a header but no positions"),
+        (HEADER + b"\n,,,,,\n# later\n", 0, "file", "has a header but no positions"),
+        ((HEADER + GOOD).decode().encode("utf-16"), 0, "file", "is not a text file"),
+        (b"PK\x03\x04\x14\x00\x06\x00", 0, "file", "is not a text file"),
+        (HEADER + GOOD + "# N\u00e9stle\n".encode("latin-1"), 3, "file", "is a byte that is not UTF-8"),
+        (b"\n" + HEADER[:-1] + b",Symbol\n" + GOOD, 2, "symbol", "stands more than once"),
+        (HEADER.replace(b"exit_date", b"note,Note") + GOOD, 1, "header", "stands more than once"),
+        (b"# mine\nsymbol,quantity,entry_date\nAAPL,1,2020-06-10\n", 2, "entry_price", "is missing in the header"),
+        (b"x" * holdings.MAX_BYTES, 1, "line", "is not a line of CSV"),
+        (b"x" * (holdings.MAX_BYTES + 1), 0, "file", "is larger than 10 MB"),
+    ],
+)
+def test_a_file_that_is_wrong_as_a_whole(read: Read, data: bytes, row: int, column: str, rule: str) -> None:
+    """What is no holdings file at all is told in one message."""
+    (error,) = refused(read, data)
+    assert (error.row, error.column) == (row, column)
+    assert rule in error.rule
+
+
+def test_every_missing_column_is_named_beside_what_was_found(read: Read) -> None:
+    """A file separated by semicolons shows what was taken for its only column."""
+    errors = refused(read, HEADER.replace(b",", b";") + GOOD.replace(b",", b";"))
+    assert [error.column for error in errors] == ["symbol", "quantity", "entry_price", "entry_date"]
+    assert "found: 'symbol;quantity;" in errors[0].rule
+    assert "separate columns by commas" in errors[0].rule
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "", "x" * 300, "a\0b"])
+def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    """Nothing there, a folder, an impossible name: the message carries the path and the system's reason."""
+    with pytest.raises(HoldingsError, match="cannot be read: ") as caught:
+        read_holdings(f"{tmp_path}/{name}", as_of=AS_OF, source=SampleSource())
+    assert caught.value.errors[0].value == f"{tmp_path}/{name}"
+
+
+def test_all_errors_are_collected_and_twenty_are_shown(read: Read) -> None:
+    """One pass finds everything; the text stays short and says how much it leaves out."""
+    with pytest.raises(HoldingsError) as caught:
+        read(HEADER + b"$,x,y,z,,\n" * 6 + GOOD + b"AAPL,1\n")
+    assert len(caught.value.errors) == 25
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21
+    assert lines[0].startswith("row 2, symbol: '$' is not a symbol")
+    assert lines[-1] == "... and 5 more"
+
+
+def test_messages_that_a_newcomer_meets_say_what_to_do(read: Read) -> None:
+    """The two first mistakes of everyone with a portfolio of their own: an unknown symbol, a recent date."""
+    errors = refused(read, HEADER + GOOD + GOOD + b"NVDA,1,2,2020-06-10,,\nAAPL,1,2,2024-05-01,,\n")
+    assert [str(error) for error in errors] == [
+        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...). "
+        'Your own prices: SIGMA_PRICE_SOURCES, README "Your own holdings"',
+        "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
+    ]
+
+
+class LiveSource:
+    """A source of another kind: it follows the market and cannot list its symbols."""
+
+    name = "live"
+    title = "the live source"
+    coverage = "any listed stock"
+    calls = 0
+
+    def fetch(self, symbol: str, first: date, last: date) -> Sequence[PriceRow]:
+        raise AssertionError(f"a provider call for {symbol}, {first} to {last}: reading a file must not cost any")
+
+    def latest_session(self) -> None:
+        return None
+
+    def symbols(self) -> None:
+        return None
+
+
+def test_the_source_is_asked_what_it_knows_and_nothing_else(tmp_path: Path) -> None:
+    """A source that cannot list its symbols refuses none, is not fetched from, and does not lend its wording."""
+    path = tmp_path / "book.csv"
+    path.write_bytes(HEADER + b"NVDA,1,2,2020-06-10,,\nNVDA,1,2,2024-05-01,,\n")
+    assert len(read_holdings(path, as_of=date(2024, 5, 1), source=LiveSource()).lots) == 2
+    with pytest.raises(HoldingsError, match=r"2024-05-01 is after 2022-12-28, the as-of session$"):
+        read_holdings(path, as_of=AS_OF, source=LiveSource())
+
+
+def test_control_characters_do_not_reach_the_terminal(read: Read) -> None:
+    """A file cannot colour, move or fake the output that quotes it."""
+    for data in (HEADER + b"\x1b[2J,1,2,2020-06-10,,\n", b"\x1b[2J,\x1b[2J\n", b'"\x1b[2J\n'):
+        assert all(line.isprintable() for error in refused(read, data) for line in str(error).splitlines())
+
+
+def test_a_hundred_thousand_lots_are_read_in_seconds(read: Read) -> None:
+    """The largest file that is allowed takes about a second, and one lot more is refused."""
+    data = HEADER + GOOD * holdings.MAX_ROWS
+    start = time.perf_counter()
+    assert len(read(data).lots) == holdings.MAX_ROWS
+    assert time.perf_counter() - start < 10
+    assert [error.rule for error in refused(read, data + GOOD)] == [
+        "has more than 100,000 lots; split it into portfolios"
+    ]
+
+
+# --- any bytes
+
+CELL = st.one_of(
+    st.sampled_from(
+        ["AAPL", "1", "-2.5", "0", "2020-06-10", "2024-01-01", "private", "", "NaN", '"', '"a,b"', "#", "\ufeff"]
+    ),
+    st.text(max_size=8),
+)
+NEARLY = st.lists(st.lists(CELL, max_size=7).map(",".join), max_size=8).map(
+    lambda lines: HEADER + "\n".join(lines).encode("utf-8", "surrogatepass")
+)
+
+
+@given(st.one_of(st.binary(max_size=300), st.binary(max_size=100).map(lambda junk: HEADER + junk), NEARLY))
+@example(b"\xef\xbb\xbf\xff")
+@example(HEADER + b"\xed\xa0\x80")
+def test_any_bytes_give_lots_or_errors(read: Read, data: bytes) -> None:
+    """No bytes lead to anything else, lots keep the promises of their types, errors point into the file."""
+    result = outcome(read, data)
+    if isinstance(result, HoldingsError):
+        lines = len(re.split(rb"\r\n|\r|\n", data))
+        assert result.errors
+        assert all(0 <= error.row <= lines and error.rule and len(error.column) < 20 for error in result.errors)
+        assert len(str(result).splitlines()) <= 21
+    else:
+        assert result.lots
+        for lot in result.lots:
+            assert re.fullmatch(r"[A-Z0-9][A-Z0-9.-]{0,14}", lot.symbol)
+            assert 0 < abs(lot.quantity) < 1e12
+            assert 0 < lot.entry_price < 1e12
+            assert lot.entry_date <= AS_OF
+            assert lot.exit_date is None or lot.entry_date < lot.exit_date <= AS_OF
+
+
+@given(
+    st.lists(st.sampled_from([GOOD, b"\n", b"# note\n", b",,,,,\n", b"  \t\n", b"AAPL,x,2,2020-06-10,,\n"]), min_size=1)
+)
+def test_line_numbers_are_those_of_a_text_editor(read: Read, lines: list[bytes]) -> None:
+    """Header, comments and blank lines are counted, whatever stands between the lots."""
+    numbered = list(enumerate([HEADER, *lines], start=1))
+    good = [number for number, line in numbered if line == GOOD]
+    bad = [number for number, line in numbered if b"x" in line and line != HEADER]
+    result = outcome(read, HEADER + b"".join(lines))
+    if isinstance(result, HoldingsError):
+        assert [error.row for error in result.errors] == (bad or [0])
+    else:
+        assert [lot.line for lot in result.lots] == good
+        assert not bad
+
+
+# --- the portfolio's name
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "expected"),
+    [
+        (None, "books/core.csv", "core"),
+        (None, Path("books/2022 Q4.v2.csv"), "2022 Q4.v2"),
+        (None, "core", "core"),
+        ("My book_1-a", "core.csv", "My book_1-a"),
+        ("x" * 64, "core.csv", "x" * 64),
+    ],
+)
+def test_a_portfolio_is_named_by_option_or_file(name: str | None, path: str | Path, expected: str) -> None:
+    """The option wins, else the file's name without its suffix."""
+    assert portfolio_name(name, path) == expected
+
+
+@pytest.mark.parametrize("name", ["", " core", "core\n", "a|b", "a/b", "caf\u00e9", "x" * 65, "-x", ".", "\u0663"])
+def test_a_name_that_cannot_be_a_partition_key_is_refused(name: str) -> None:
+    """The rule holds for the whole name, a line end included, and the message offers the option."""
+    with pytest.raises(HoldingsError, match="give one with --name") as caught:
+        portfolio_name(name, "core.csv")
+    assert (caught.value.errors[0].row, caught.value.errors[0].column) == (0, "name")
+    with pytest.raises(HoldingsError):
+        portfolio_name(None, "my book!.csv")
+
+
+# --- the examples
+
+
+def assert_prices_of_the_sample(lots: Sequence[Lot]) -> None:
+    source = SampleSource()
+    for lot in lots:
+        (row,) = source.fetch(lot.symbol, lot.entry_date, lot.entry_date)
+        assert lot.entry_price == row.close, lot
+
+
+@pytest.mark.parametrize(("name", "positions"), [("core", 10), ("growth", 15)])
+def test_the_examples_are_bought_at_the_prices_of_the_sample(name: str, positions: int) -> None:
+    """Entry prices are the closes of the entry sessions, and all lots are held through the last 365 sessions."""
+    path = Path(__file__).parents[2] / "examples" / f"{name}.csv"
+    book = read_holdings(path, as_of=AS_OF, source=SampleSource())
+    assert len({lot.symbol for lot in book.lots}) == len(book.lots) == positions
+    assert book.ignored_columns == ()
+    assert_prices_of_the_sample(book.lots)
+    assert all(date(2020, 6, 1) <= lot.entry_date <= date(2021, 7, 1) and not lot.exit_date for lot in book.lots)
+
+
+def test_growth_shares_the_symbols_of_core() -> None:
+    """The demo rests on it: ten symbols in common, five new ones."""
+    folder = Path(__file__).parents[2] / "examples"
+    core, growth = (
+        {lot.symbol for lot in read_holdings(folder / f"{name}.csv", as_of=AS_OF, source=SampleSource()).lots}
+        for name in ("core", "growth")
+    )
+    assert core < growth
+    assert len(growth - core) == 5
+
+
+def test_reading_needs_no_pandas() -> None:
+    """The command line imports this module for its help, which must appear at once."""
+    code = "import sys, sigma_dagster.holdings; sys.exit('pandas' in sys.modules or 'dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own code
