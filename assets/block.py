@@ -22,13 +22,15 @@ from resources.event_log import provenance_tags, record_materializations
 
 
 class BlockConfig(dg.Config):
-    """Run config of every partitioned asset."""
+    """Run config of every partitioned asset. The planner names the block; in other runs it is the run's partitions."""
 
     #: Compute and replace what exists as well.
     force: bool = False
-    #: The keys of the block that are wanted; none named: all of them.
-    only: list[str] = []  # noqa: RUF012 - a pydantic field
-    #: What the request found stored already and therefore left out of this block.
+    #: The block of a planned run: keys and the first and last session.
+    keys: list[str] = []  # noqa: RUF012 - a pydantic field
+    first: str = ""
+    last: str = ""
+    #: What the planner found stored already and therefore left out of this block.
     cached_keys: int = 0
     cached_rows: int = 0
 
@@ -42,16 +44,18 @@ class Block:
     sessions: tuple[date, ...]
 
     @classmethod
-    def of_run(cls, context: AssetExecutionContext, dimension: str, only: Sequence[str]) -> "Block":
-        """Read the block of a run; `only` leaves out the other keys."""
-        start, end = (_key(context, end) for end in ("start", "end"))
-        dates = start["date"], end["date"]
-        sessions = calendar.sessions(*map(date.fromisoformat, dates))
-        # Dynamic keys are ordered as they were added, and so are their ranges.
-        keys = context.instance.get_dynamic_partitions(dimension)
-        keys = keys[keys.index(start[dimension]) : keys.index(end[dimension]) + 1]
-        wanted = set(only or keys)
-        return cls(dimension, tuple(key for key in keys if key in wanted), tuple(sessions))
+    def of_run(cls, context: AssetExecutionContext, dimension: str, config: BlockConfig) -> "Block":
+        """Read the block of a run off its config, or else off its partitions."""
+        if config.keys:
+            keys, first, last = config.keys, config.first, config.last
+        else:
+            start, end = (_partition(context, end) for end in ("start", "end"))
+            first, last = start["date"], end["date"]
+            # Dynamic keys are ordered as they were added, and so are their ranges.
+            keys = list(context.instance.get_dynamic_partitions(dimension))
+            keys = keys[keys.index(start[dimension]) : keys.index(end[dimension]) + 1]
+        sessions = calendar.sessions(date.fromisoformat(first), date.fromisoformat(last))
+        return cls(dimension, tuple(keys), tuple(sessions))
 
     @property
     def span(self) -> str:
@@ -59,7 +63,7 @@ class Block:
         return f"{self.sessions[0]}..{self.sessions[-1]}"
 
 
-def _key(context: AssetExecutionContext, end: str) -> Mapping[str, str]:
+def _partition(context: AssetExecutionContext, end: str) -> Mapping[str, str]:
     partitions = context.assets_def.partitions_def
     if not isinstance(partitions, dg.MultiPartitionsDefinition):
         raise TypeError(f"{context.asset_key.to_user_string()} has no date and key partitions")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -53,7 +54,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg
         database: dg.ResourceParam[Database],
         price_source: dg.ResourceParam[PriceSource],
     ) -> dg.MaterializeResult[None]:
-        block = Block.of_run(context, "symbol", config.only)
+        block = Block.of_run(context, "symbol", config)
         record, clock = Recorder(context, block.dimension), Stopwatch()
         grid = price_sessions(block.sessions[0], block.sessions[-1])
         with database.read() as connection:
@@ -62,7 +63,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg
         _log_check(context, wanted, config)
         bought = _buy(database, price_source, block.keys, grid, wanted, clock)
         stored, skipped = sum(map(len, bought.stored.values())), int((~wanted).sum()) + config.cached_rows
-        metadata = {
+        metadata: dict[str, Any] = {
             "records_stored": stored,
             "records_skipped_cached": skipped,
             "cache_hit_rate": hit_rate(stored, skipped),
@@ -103,7 +104,7 @@ def _buy(
     bought = Purchase()
     before = source.calls
     for symbol, row in zip(symbols, wanted, strict=True):
-        asked = [grid[i] for i in np.flatnonzero(row)]
+        asked = [day for day, due in zip(grid, row, strict=True) if due]
         if not asked:
             continue
         try:

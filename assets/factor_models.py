@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.numerics.constants import BETA_WINDOW, MIN_OBS
+from assets.numerics.regression import Method
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class FactorModel:
 
     name: str
     factors: tuple[Factor, ...]
-    method: str = "ols"
+    method: Method = "ols"
     window: int = BETA_WINDOW
     min_obs: int = MIN_OBS
 

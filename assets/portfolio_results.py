@@ -42,7 +42,7 @@ def materialize(
     extra: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
-    block = Block.of_run(context, "portfolio", config.only)
+    block = Block.of_run(context, "portfolio", config)
     record, clock = Recorder(context, block.dimension), Stopwatch()
     found, wanted, skipped = _missing(database, result, block, config, from_entry=record.deferred)
     written: list[Cell] = []
@@ -54,7 +54,7 @@ def materialize(
             written += [Cell(one.name, session) for session in sessions]
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.rows_are} records of {len(found)} portfolios, skipped {skipped}")
-    metadata = {
+    metadata: dict[str, Any] = {
         "records_stored": stored,
         "records_skipped_cached": skipped,
         "cache_hit_rate": hit_rate(stored, skipped),
@@ -92,8 +92,11 @@ def _compute_and_store(
     for attempt in range(1, _ATTEMPTS + 1):
         with clock("compute"), database.read() as connection:
             loaded = book.load(connection, one, sessions, result.inputs)
-            keys = {"portfolio_id": [one.id] * len(sessions), "session": [day.isoformat() for day in sessions]}
-            columns = {**keys, **result.compute(connection, loaded)}
+            columns: dict[str, Sequence[Any]] = {
+                "portfolio_id": [one.id] * len(sessions),
+                "session": [day.isoformat() for day in sessions],
+                **result.compute(connection, loaded),
+            }
         try:
             with clock("write"), database.write() as connection:
                 results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)

@@ -43,7 +43,7 @@ def materialize(
     context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them."""
-    block = Block.of_run(context, "symbol", config.only)
+    block = Block.of_run(context, "symbol", config)
     record, clock = Recorder(context, block.dimension), Stopwatch()
     with database.read() as connection:
         have = bulk.present(connection, result.table, block.keys, block.sessions, **result.fixed)
@@ -61,13 +61,13 @@ def materialize(
     for rows, days in groups(wanted):
         symbols, sessions = [block.keys[i] for i in rows], [block.sessions[j] for j in days]
         columns = _compute_and_store(database, result, symbols, sessions, clock)
-        has_numbers = np.equal(np.asarray(columns["reason"], dtype=object), None)
-        fitted[np.ix_(rows, days)] = has_numbers.reshape(len(rows), len(days))
+        has_numbers = [reason is None for reason in columns["reason"]]
+        fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
         written += [Cell(symbol, session) for symbol in symbols for session in sessions]
     stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
     context.log.info(f"Stored {stored} NEW {result.rows_are} records")
     context.log.info(f"Skipped {skipped} records with cached {result.found_are} (optimization)")
-    metadata = {
+    metadata: dict[str, Any] = {
         "records_stored": stored,
         "records_skipped_cached": skipped,
         "cache_hit_rate": hit_rate(stored, skipped),

@@ -47,8 +47,8 @@ def number_columns(found: volatility.Volatility) -> dict[str, Any]:
     """Give volatility, shape (sessions, series), as table columns in series-major order."""
     names = ("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d", "vol_trend", "vol_trend_p")
     columns = {name: getattr(found, name).T.ravel() for name in (*names, "vol_percentile", "n_obs", "reason")}
-    has_forecast = np.isfinite(columns["forecast_vol_21d"])
-    return {**columns, "forecast_model": np.where(has_forecast, FORECAST_MODEL, None)}
+    model = [FORECAST_MODEL if known else None for known in np.isfinite(columns["forecast_vol_21d"])]
+    return {**columns, "forecast_model": model}
 
 
 def _compute(panel: PricePanel, symbols: Sequence[str], targets: Sequence[int]) -> Columns:

@@ -1,5 +1,9 @@
-"""The error of a run, apart from the modules that import Dagster, so that the command line can name it at no cost."""
+"""Errors of the parts that import Dagster, apart from them, so that the command line can name them at no cost."""
 
 
 class BlockFailedError(RuntimeError):
     """A run failed; the message says where and why, and what was kept."""
+
+
+class PortTakenError(RuntimeError):
+    """Another program listens on the port of the Dagster UI."""

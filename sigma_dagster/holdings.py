@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -53,23 +54,6 @@ _PORTFOLIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 # What a text editor counts as a line end. str.splitlines knows more of them, and would number lines differently.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMERIC_LOOK = re.compile(r"[+-]?[0-9][0-9.-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """One line of a holdings file."""
-
-    symbol: str
-    quantity: float
-    """Shares, negative for a short position."""
-    entry_price: float
-    """US dollars a share."""
-    entry_date: date
-    exit_date: date | None
-    asset_class: str
-    """`public` or `private`."""
-    line: int
-    """The line of the file, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +272,7 @@ def _lot(line: int, cells: Mapping[str, str], checks: _Checks) -> Lot:
         errors.append(_row_error(line, column, cells[column].strip(), rule))
     if errors:
         raise HoldingsError(errors)
-    return Lot(**values, line=line)
+    return Lot(**values)
 
 
 def _broken_between(values: Mapping[str, Any], checks: _Checks) -> Iterator[tuple[str, str]]:

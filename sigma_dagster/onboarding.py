@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from assets import checks
 from resources.database import portfolios
 from resources.database.portfolios import Lot
 from sigma_dagster import planner, reconcile, risk
@@ -41,7 +42,7 @@ class Tally:
             for stage in self.seconds:
                 self.seconds[stage] += reported["seconds"].get(stage, 0.0)
             if step.asset == "daily_prices":
-                self.fetched |= set(step.only)
+                self.fetched |= set(step.keys)
                 self.held_fetched = len(self.fetched & set(held))
                 self.api_calls += reported["api_calls"]
             if step.asset == "factor_exposures":
@@ -142,7 +143,7 @@ def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force
         return tally
     with open_instance(env.settings) as instance:
         defs = build_defs(env)
-        reconcile.heal(instance, defs, env.database, env.model)
+        reconcile.heal(instance, defs, env)
         runner = Runner(instance, defs, say)
         while todo.blocks:
             block = todo.blocks[0]
@@ -153,6 +154,7 @@ def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force
             before, todo = todo, plan(env, names, as_of, force)
             if done and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise BlockFailedError(f"the run of {_describe(block)} succeeded, yet its rows are still missing")
+        checks.evaluate(instance, env.database, env.model)
     return tally
 
 

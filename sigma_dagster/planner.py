@@ -73,7 +73,7 @@ class Step:
     """One asset's part of a block: which keys, and what it may take for granted."""
 
     asset: str
-    only: tuple[str, ...]
+    keys: tuple[str, ...]
     force: bool
     cached_keys: int
     cached_rows: int
@@ -148,13 +148,13 @@ class WorkPlan:
 
 
 def _block(dimension: str, steps: list[tuple[Wanted, Step]], targets: Sequence[date]) -> Block | None:
-    due = [(wanted.span(), step) for wanted, step in steps if step.only]
+    due = [(wanted.span(), step) for wanted, step in steps if step.keys]
     if not due:
         return None
     # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
     first = max(min(first for (first, _), _ in due), targets[0])
     last = max(max(last for (_, last), _ in due), first)
-    keys = dict.fromkeys(key for _, step in due for key in step.only)
+    keys = dict.fromkeys(key for _, step in due for key in step.keys)
     return Block(dimension, tuple(keys), first, last, tuple(step for _, step in due))
 
 

@@ -3,7 +3,6 @@
 The rows are true; the missing records are written in the name of the run.
 """
 
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -11,10 +10,8 @@ import numpy as np
 from sqlalchemy import Table
 
 from assets.daily_prices import price_sessions
-from assets.factor_models import FactorModel
 from resources import calendar
 from resources.database import bulk, portfolios
-from resources.database.engine import Database
 from resources.database.tables import (
     daily_price,
     factor_exposure,
@@ -24,6 +21,7 @@ from resources.database.tables import (
 )
 from resources.event_log import provenance_tags, record_materializations
 from sigma_dagster.claims import Claim, claim_of
+from sigma_dagster.environment import Environment
 from sigma_dagster.jobs import DEFER_TAG, JOB_ASSETS
 from sigma_dagster.liveness import HOST_TAG, lives
 
@@ -38,7 +36,7 @@ _TABLES: dict[str, Table] = {
 }
 
 
-def heal(instance: dg.DagsterInstance, defs: dg.Definitions, database: Database, model: FactorModel) -> int:
+def heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment) -> int:
     """Write the missing records of all runs that ended badly; return how many were missing."""
     unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
@@ -48,14 +46,12 @@ def heal(instance: dg.DagsterInstance, defs: dg.Definitions, database: Database,
     healed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true"})):
         if _DONE_TAG not in run.tags:
-            healed += _heal(instance, defs, database, model, run)
+            healed += _heal(instance, defs, env, run)
             instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
     return healed
 
 
-def _heal(
-    instance: dg.DagsterInstance, defs: dg.Definitions, database: Database, model: FactorModel, run: dg.DagsterRun
-) -> int:
+def _heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment, run: dg.DagsterRun) -> int:
     claim = claim_of(run, instance)
     if claim is None:
         return 0
@@ -65,27 +61,27 @@ def _heal(
         if name not in claim.assets:
             continue
         key = dg.AssetKey(name)
-        first_partition = graph.get(key).partitions_def.get_partitions_def_for_dimension("date").start.date()
         recorded = instance.get_materialized_partitions(key)
-        rows = _rows(database, name, claim, first_partition, model)
-        lost = [(partition, {}) for partition in rows if partition not in recorded]
+        lost: list[tuple[str, dict[str, Any]]] = [
+            (partition, {})
+            for partition in _rows(env, name, claim)
+            if partition not in recorded
+        ]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
         healed += record_materializations(instance, run, key, lost, tags=tags)
     return healed
 
 
-def _rows(
-    database: Database, name: str, claim: Claim, first_partition: date, model: FactorModel
-) -> list[dg.MultiPartitionKey]:
+def _rows(env: Environment, name: str, claim: Claim) -> list[dg.MultiPartitionKey]:
     """Give the partitions of the claim that have a row."""
     table = _TABLES[name]
-    fixed: dict[str, Any] = {"model": model.key} if "model" in table.c else {}
+    fixed: dict[str, Any] = {"model": env.model.key} if "model" in table.c else {}
     if name == "daily_prices":
         days = price_sessions(claim.first, claim.last)
     else:
         days = calendar.sessions(claim.first, claim.last)
-    days = [day for day in days if day >= first_partition]
-    with database.read() as connection:
+    days = [day for day in days if day >= env.settings.start_date]
+    with env.database.read() as connection:
         ids: dict[Any, str] = {key: key for key in claim.keys}
         if claim.dimension == "portfolio":
             ids = {found.id: found.name for found in portfolios.load(connection, claim.keys)}

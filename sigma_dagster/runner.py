@@ -6,13 +6,13 @@ A block that a run in progress covers is not started again: whoever comes second
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sigma_dagster.claims import Claim, claim_of
 from sigma_dagster.errors import BlockFailedError
@@ -36,7 +36,7 @@ class Runner:
     def wait_for_others(self, block: Block) -> bool:
         """Wait until no run in progress covers a part of the block; say whether there was one."""
         waited = False
-        while others := self._rivals(Claim.of_block(block, self._instance)):
+        while others := self._rivals(Claim.of_block(block)):
             if not waited:
                 self._say(f"Waiting for run {others[0].dagster_run.run_id[:8]}, which computes a part of this already")
             waited = True
@@ -50,14 +50,14 @@ class Runner:
         """
         self._register(block)
         job = self._defs.resolve_job_def(job_name(block.dimension))
-        claim = Claim.of_block(block, self._instance)
+        claim = Claim.of_block(block)
         run_id = str(uuid.uuid4())
         with alive(self._instance, run_id):
             run = self._instance.create_run_for_job(
                 job_def=job,
                 run_id=run_id,
                 run_config=_run_config(block, onboarding or {}),
-                tags={**job.run_tags, **claim.range_tags, **host_tags()},
+                tags={**job.run_tags, **host_tags(), **self._partition_tags(block)},
                 asset_selection={dg.AssetKey(step.asset) for step in block.steps},
             )
             if self._rivals(claim, before=run):
@@ -74,6 +74,20 @@ class Runner:
         if new:
             self._instance.add_dynamic_partitions(block.dimension, new)
 
+    def _partition_tags(self, block: Block) -> dict[str, str]:
+        """Give Dagster the block's partitions of the newest session.
+
+        It wants some for a run of partitioned assets, and for each step maps all that are named to those upstream: for
+        whole blocks that takes longer than everything else. What the run computes stands in its config.
+        """
+        order = {key: i for i, key in enumerate(self._instance.get_dynamic_partitions(block.dimension))}
+        keys = sorted(block.keys, key=order.__getitem__)
+        last = block.last.isoformat()
+        return {
+            ASSET_PARTITION_RANGE_START_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[0]}),
+            ASSET_PARTITION_RANGE_END_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[-1]}),
+        }
+
     def _rivals(self, claim: Claim, before: dg.DagsterRun | None = None) -> list[RunRecord]:
         """Runs in progress that cover a part of the claim; only those created before a run, where one is given."""
         records = self._instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
@@ -88,17 +102,21 @@ class Runner:
 
 
 def _run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    ops = {step.asset: {"config": _step_config(step, onboarding)} for step in block.steps}
+    ops = {step.asset: {"config": _step_config(block, step, onboarding)} for step in block.steps}
     # The console logger would print a line an event.
     return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def _step_config(step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    config = {**asdict(step), "only": list(step.only)}
-    del config["asset"]
-    if step.asset == "portfolio_factor_exposures":
-        config["onboarding"] = dict(onboarding)
-    return config
+def _step_config(block: Block, step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "force": step.force,
+        "keys": list(step.keys),
+        "first": block.first.isoformat(),
+        "last": block.last.isoformat(),
+        "cached_keys": step.cached_keys,
+        "cached_rows": step.cached_rows,
+    }
+    return {**config, "onboarding": onboarding} if step.asset == "portfolio_factor_exposures" else config
 
 
 def _metadata(events: Sequence[dg.DagsterEvent]) -> StepMetadata:

@@ -10,6 +10,7 @@ first window to the last of the last one.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -53,16 +54,16 @@ class Projection:
     singular: BoolArray
     """(B, 1 or S) the symbol's own sessions do not tell the factors apart: r and w are finite and mean nothing."""
 
-    @property
+    @cached_property
     def tss(self) -> FloatArray:
         """(B, S) sum of squares about the mean; exactly 0 where it is rounding."""
         tss: FloatArray = self.squares - self.w[:, 0] ** 2
         return np.where(tss > ROUNDING * self.squares, tss, 0.0)
 
-    @property
+    @cached_property
     def rss(self) -> FloatArray:
         """(B, S) residual sum of squares of the joint least-squares fit."""
-        rss: FloatArray = np.maximum(self.squares - (self.w**2).sum(axis=1), 0.0)
+        rss: FloatArray = np.maximum(self.squares - np.einsum("bps,bps->bs", self.w, self.w), 0.0)
         return rss
 
 
@@ -99,8 +100,7 @@ def condition(r: FloatArray) -> FloatArray:
 
 def max_vif(r: FloatArray) -> FloatArray:
     """(B,) largest variance inflation factor (Belsley, Kuh & Welsch 1980) of independent factors."""
-    centred = r[:, 1:, 1:]
-    inverse = inverse_triangle(centred[..., None])[..., 0]
+    centred, inverse = r[:, 1:, 1:], np.linalg.inv(r)[:, 1:, 1:]
     largest: FloatArray = ((centred**2).sum(axis=1) * (inverse**2).sum(axis=2)).max(axis=1)
     return largest
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -87,13 +88,19 @@ class Fits:
 
 @dataclass(frozen=True)
 class _Model:
-    """A factor model as the kernel reads it: the market, if there is one, is the first factor."""
+    """What is to be fitted."""
 
-    names: list[str]
+    names: Sequence[str]
+    """(K,)."""
     method: Method
     window: int
     required: int
     """Sessions that a symbol must have."""
+
+    @cached_property
+    def scarce_texts(self) -> TextArray:
+        """The reason for each number of sessions that is less than required."""
+        return count_texts(f"Insufficient history: {{n}} < {self.required}", self.window)
 
     @property
     def full(self) -> int:
@@ -144,29 +151,27 @@ def fit(
     still to come is for the caller to know.
 
     :param returns: (T, S) decimal returns on consecutive sessions.
-    :param factors: (T, K) decimal factor returns; the one named ``market``, if any, is the market.
+    :param factors: (T, K) decimal factor returns; the market, if the model has one, is the first.
     :param targets: (D,) strictly ascending rows.
     :param method: ``ols``; ``ridge`` (styles net of the market are shrunk, market and intercept are not: Hoerl &
         Kennard 1970); ``univariate`` (one regression a factor; fit and condition are those of the market's).
     :param window: sessions of a window.
     :param min_obs: a symbol with fewer sessions, or fewer than K + 10, has no numbers.
-    :raises ValueError: names that do not fit the factors, ``ridge`` or ``univariate`` without a market, targets that
-        are not ascending rows, a window too short for the factors.
+    :param factor_names: (K,) different names; the market's is ``market``.
+    :raises ValueError: names that do not fit the factors, a market that is not the first (``ridge`` and ``univariate``
+        need one), targets that are not ascending rows, a window too short for the factors.
     """
-    order = _market_first(factor_names, factors.shape[1], method)
-    required = max(min_obs, len(order) + MIN_OBS_BEYOND_FACTORS)
+    _check_names(factor_names, factors.shape[1], method)
+    required = max(min_obs, len(factor_names) + MIN_OBS_BEYOND_FACTORS)
     if window < required:
-        raise ValueError(f"window must be at least {required} sessions for {len(order)} factors, got {window}")
-    model = _Model([factor_names[k] for k in order], method, window, required)
+        raise ValueError(f"window must be at least {required} sessions for {len(factor_names)} factors, got {window}")
+    model = _Model(factor_names, method, window, required)
     ends = checked_targets(targets, len(returns))
-    fits = _blank_fits(len(ends), returns.shape[1], len(order))
+    fits = _blank_fits(len(ends), returns.shape[1], len(factor_names))
     if ends.size:
         start, stop = int(ends[0]) - window + 1, int(ends[-1]) + 1
-        _fill(
-            fits, session_rows(returns, start, stop), session_rows(factors, start, stop)[:, order], ends - start, model
-        )
-    factor_order = np.argsort(order)
-    return replace(fits, beta=fits.beta[..., factor_order], se=fits.se[..., factor_order])
+        _fill(fits, session_rows(returns, start, stop), session_rows(factors, start, stop), ends - start, model)
+    return fits
 
 
 def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int = BETA_WINDOW) -> FloatArray:
@@ -188,20 +193,20 @@ def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int =
     return np.swapaxes(centred, 1, 2) @ centred / np.where(n_obs > 1, n_obs - 1.0, np.nan)
 
 
-def _market_first(names: Sequence[str], n_factors: int, method: Method) -> list[int]:
-    """The columns of the factors, the market's first."""
+def _check_names(names: Sequence[str], n_factors: int, method: Method) -> None:
     if len(names) != n_factors or len(set(names)) != n_factors or not n_factors:
         raise ValueError(f"factor_names must name {n_factors} different factors, got {list(names)}")
-    if method != "ols" and MARKET not in names:
-        raise ValueError(f"method {method} needs a factor named {MARKET!r}, got {list(names)}")
-    return sorted(range(n_factors), key=lambda k: names[k] != MARKET)
+    if names[0] != MARKET and (MARKET in names or method != "ols"):
+        raise ValueError(f"the first factor must be {MARKET!r} for method {method!r}, got {list(names)}")
 
 
 def _blank_fits(n_targets: int, n_symbols: int, n_factors: int) -> Fits:
-    cells, loadings = (n_targets, n_symbols), (n_targets, n_symbols, n_factors)
+    cells = n_targets, n_symbols
+    # Symbols last in memory: that is how the kernel makes loadings, and how a column of a table takes them.
+    beta, se = np.moveaxis(np.empty((2, n_targets, n_factors, n_symbols)), 2, 3)
     return Fits(
-        beta=np.empty(loadings),
-        se=np.empty(loadings),
+        beta=beta,
+        se=se,
         r_squared=np.empty(cells),
         residual_vol=np.empty(cells),
         market_total=np.empty(cells),
@@ -281,7 +286,7 @@ def _ols(projection: Projection) -> _Solution:
     variance = projection.rss / np.maximum(projection.n_obs - inverse.shape[1], 1)
     return _Solution(
         beta=kernel.times(inverse[:, 1:], projection.w),
-        se=np.sqrt((inverse[:, 1:] ** 2).sum(axis=2) * variance[:, None]),
+        se=np.sqrt((inverse[:, 1:] ** 2).sum(axis=2)) * np.sqrt(variance)[:, None],
         rss=projection.rss,
         residual_variance=variance,
     )
@@ -341,17 +346,17 @@ def _store(
     """Solve, judge and store the cells of some sessions and symbols."""
     solution = _METHODS[model.method](projection)
     quality, reason = _judge(factors, projection, recent, model)
-    void = quality <= Quality.INSUFFICIENT_HISTORY
     tss = projection.tss
     numbers = {
+        "beta": np.moveaxis(solution.beta, 1, 2),
+        "se": np.moveaxis(solution.se, 1, 2),
         "r_squared": 1.0 - solution.rss / np.where(tss > 0, tss, 1.0),
         "residual_vol": np.sqrt(SESSIONS_A_YEAR * solution.residual_variance),
         "market_total": _market_total(factors.windows.r, solution.beta, model),
     }
     for name, number in numbers.items():
-        getattr(fits, name)[block, columns] = np.where(void, np.nan, number)
-    for name, loadings in {"beta": solution.beta, "se": solution.se}.items():
-        getattr(fits, name)[block, columns] = np.where(void[..., None], np.nan, np.moveaxis(loadings, 1, 2))
+        number[quality <= Quality.INSUFFICIENT_HISTORY] = np.nan
+        getattr(fits, name)[block, columns] = number
     fits.n_obs[block, columns] = projection.n_obs
     fits.quality[block, columns] = quality
     fits.reason[block, columns] = reason
@@ -362,7 +367,7 @@ def _market_total(r: FloatArray, beta: FloatArray, model: _Model) -> FloatArray:
     if model.names[0] != MARKET:
         return np.full((beta.shape[0], beta.shape[2]), np.nan)
     if model.method == "univariate":
-        return beta[:, 0]
+        return beta[:, 0].copy()
     total: FloatArray = ((r[:, 1, 1:] / r[:, 1, 1, None])[:, None] @ beta)[:, 0]
     return total
 
@@ -370,21 +375,19 @@ def _market_total(r: FloatArray, beta: FloatArray, model: _Model) -> FloatArray:
 def _judge(factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> tuple[CodeArray, TextArray]:
     """(B, S) quality codes, and reasons where there are no numbers."""
     n_obs = np.broadcast_to(projection.n_obs, recent.shape)
-    no_factors = has_reason(factors.reason)[:, None]
+    quality = np.where(n_obs < model.full, np.int8(Quality.LIMITED_HISTORY), np.int8(Quality.FULL_HISTORY))
+    quality[factors.max_vif > MAX_VIF] = Quality.COLLINEAR
+    reason = np.full(recent.shape, None, dtype=object)
     scarce = n_obs < model.required
-    flat = ~scarce & (projection.tss == 0.0)
-    singular = ~scarce & projection.singular
-    quality = np.select(
-        [no_factors | ~recent | flat | singular, scarce, (factors.max_vif > MAX_VIF)[:, None], n_obs < model.full],
-        [Quality.FAILED, Quality.INSUFFICIENT_HISTORY, Quality.COLLINEAR, Quality.LIMITED_HISTORY],
-        default=Quality.FULL_HISTORY,
-    ).astype(np.int8)
-    reason = first_reason(
-        recent.shape,
-        (no_factors, factors.reason[:, None]),
-        (~recent, SILENT),
-        (scarce, count_texts(f"Insufficient history: {{n}} < {model.required}", model.window)[n_obs]),
-        (flat, FLAT),
-        (singular, DEPENDENT),
-    )
+
+    def mark(cells: BoolArray, code: Quality, text: TextArray | str) -> None:
+        quality[cells], reason[cells] = code, text
+
+    # The last one stands.
+    mark(np.broadcast_to(projection.singular, recent.shape), Quality.FAILED, DEPENDENT)
+    mark(projection.tss == 0.0, Quality.FAILED, FLAT)
+    mark(scarce, Quality.INSUFFICIENT_HISTORY, model.scarce_texts[n_obs[scarce]])
+    mark(~recent, Quality.FAILED, SILENT)
+    for row in np.flatnonzero(has_reason(factors.reason)):
+        quality[row], reason[row] = Quality.FAILED, factors.reason[row]
     return quality, reason

@@ -60,8 +60,9 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: float 
     if as_stored(connection, name, lots, equity, basis).id != _UNSTORED:
         return False
     connection.execute(sa.delete(portfolio).where(portfolio.c.name == name))
-    new = connection.execute(sa.insert(portfolio).values(name=name, equity=equity)).inserted_primary_key
-    rows = [{**asdict(lot), "portfolio_id": new[0], "basis": basis} for lot in lots]
+    insert = sa.insert(portfolio).values(name=name, equity=equity).returning(portfolio.c.id)
+    new = connection.execute(insert).scalar_one()
+    rows = [{**asdict(lot), "portfolio_id": new, "basis": basis} for lot in lots]
     connection.execute(sa.insert(position), rows)
     return True
 

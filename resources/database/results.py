@@ -98,7 +98,7 @@ def delete_for_symbol(connection: Connection, name: str, first: date, last: date
 
 def _drop_dependents(connection: Connection, columns: Columns) -> None:
     """Delete portfolio exposures that rest on a symbol's number which `columns` replaces by another."""
-    names = [name for name in columns if isinstance(columns[name], np.ndarray) and columns[name].dtype.kind == "f"]  # type: ignore[union-attr]
+    names = [name for name, values in columns.items() if isinstance(values, np.ndarray) and values.dtype.kind == "f"]
     keys = list(zip(columns["symbol"], columns["session"], strict=True))
     symbols, sessions = sorted(set(columns["symbol"])), columns["session"]
     query = sa.select(

@@ -23,7 +23,7 @@ from resources.sources.registry import UnknownSourceError
 from sigma_dagster import planner, risk
 from sigma_dagster.cli import render
 from sigma_dagster.environment import AsOfError, Environment
-from sigma_dagster.errors import BlockFailedError
+from sigma_dagster.errors import BlockFailedError, PortTakenError
 from sigma_dagster.holdings import HOLDINGS_HELP, Holdings, HoldingsError, portfolio_name, read_holdings
 from sigma_dagster.planner import Force, NothingToPlanError
 from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
@@ -103,9 +103,7 @@ def onboard(
 
 @app.command()
 def plan(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Plan for onboarding this file.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Plan for onboarding this file.")] = None,
     portfolio: Annotated[str | None, typer.Option(help="Plan for this stored portfolio only.")] = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
@@ -116,7 +114,8 @@ def plan(
     env = _environment()
     if file:
         session, holdings, chosen = _read(env, file, None, as_of)
-        wanted = [_as_stored(env, chosen, holdings, session)]
+        with env.database.read() as connection:
+            wanted = [portfolios.as_stored(connection, chosen, holdings.lots, None, session)]
     else:
         session = env.as_of(as_of, datetime.now(UTC))
         wanted = _stored(env, [portfolio] if portfolio else None)
@@ -193,12 +192,6 @@ def _stored(env: Environment, names: list[str] | None) -> list[Portfolio]:
     return found
 
 
-def _as_stored(env: Environment, name: str, holdings: Holdings, basis: date) -> Portfolio:
-    """Give the portfolio that onboarding the file would compute: the stored one if it has the same lots."""
-    with env.database.read() as connection:
-        return portfolios.as_stored(connection, name, holdings.lots, None, basis)
-
-
 def _say(message: str) -> None:
     err.print(message, markup=False)
 
@@ -229,5 +222,5 @@ def main() -> None:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
     except KeyboardInterrupt:
         _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
-    except BlockFailedError as error:
+    except (BlockFailedError, PortTakenError) as error:
         _fail(1, str(error))

@@ -53,9 +53,9 @@ def outcome(read: Read, data: bytes) -> Holdings | HoldingsError:
 
 
 def test_a_lot_carries_what_its_line_says(read: Read) -> None:
-    """Every column arrives with its type; the line number is the one a text editor shows."""
+    """Every column arrives with its type."""
     assert read(HEADER + b"LOFT-7,-1.5,250000,2021-01-15,2022-03-01,private\n") == Holdings(
-        (Lot("LOFT-7", -1.5, 250000.0, date(2021, 1, 15), date(2022, 3, 1), "private", 2),), ()
+        (Lot("LOFT-7", -1.5, 250000.0, date(2021, 1, 15), date(2022, 3, 1), "private"),), ()
     )
 
 
@@ -83,7 +83,8 @@ def test_one_lot_in_its_many_spellings(read: Read, data: bytes) -> None:
 
 def test_several_lots_of_a_symbol_stay_apart(read: Read) -> None:
     """A second lot on the same day is a lot, not a duplicate."""
-    assert [lot.line for lot in read(HEADER + GOOD + GOOD + GOOD).lots] == [2, 3, 4]
+    first, second, third = read(HEADER + GOOD + GOOD + GOOD).lots
+    assert first == second == third
 
 
 def test_other_columns_are_ignored_and_named(read: Read) -> None:
