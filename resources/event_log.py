@@ -44,7 +44,7 @@ from filelock import FileLock
 from sqlalchemy.engine import Connection
 
 BATCH_SIZE = 2000
-"""Events of one transaction: about 0.3 s of SQLite's only write lock."""
+"""Events of one transaction: about 0.15 s of SQLite's only write lock."""
 
 
 class _Row(NamedTuple):
@@ -72,13 +72,10 @@ class BatchedEventLogStorage(SqlEventLogStorage):
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store events that Dagster made; anything but materializations is left to Dagster's own class."""
-        materializations = [event.asset_materialization for event in events]
-        if None in materializations:
-            super().store_event_batch(events)
+        if all(event.asset_materialization for event in events):
+            self._store_rows([_Row(self._event_to_row(event), event.tags or {}) for event in events])
         else:
-            self._store_rows(
-                [_Row(self._event_to_row(e), m.tags or {}) for e, m in zip(events, materializations, strict=True) if m]
-            )
+            super().store_event_batch(events)
 
     def store_materializations(
         self, template: dg.EventLogEntry, materializations: Sequence[dg.AssetMaterialization]

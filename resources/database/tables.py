@@ -53,8 +53,9 @@ portfolio = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
-    Column("equity", Float, CheckConstraint("equity > 0", name="equity")),
+    Column("equity", Float),
     Column("created_at", DateTime, nullable=False, server_default=func.now()),
+    CheckConstraint("equity > 0", name="equity"),
     # An id is never used again: a run that computes a replaced portfolio must not write to its successor.
     sqlite_autoincrement=True,
 )
@@ -65,13 +66,17 @@ position = Table(
     Column("id", Integer, primary_key=True),
     Column("portfolio_id", ForeignKey("portfolio.id", ondelete="CASCADE"), nullable=False),
     Column("symbol", String(15), nullable=False),
-    Column("quantity", Float, CheckConstraint("quantity <> 0", name="quantity"), nullable=False),
-    Column("entry_price", Float, CheckConstraint("entry_price > 0", name="entry_price"), nullable=False),
+    Column("quantity", Float, nullable=False),
+    Column("entry_price", Float, nullable=False),
     Column("entry_date", Date, nullable=False),
-    Column("exit_date", Date, CheckConstraint("exit_date > entry_date", name="exit_date")),
-    Column("asset_class", String(7), CheckConstraint("asset_class IN ('public', 'private')", name="asset_class")),
+    Column("exit_date", Date),
+    Column("asset_class", String(7)),
     # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
     Column("basis", Date, nullable=False),
+    CheckConstraint("quantity <> 0", name="quantity"),
+    CheckConstraint("entry_price > 0", name="entry_price"),
+    CheckConstraint("exit_date > entry_date", name="exit_date"),
+    CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),
 )
@@ -80,11 +85,12 @@ symbol = Table(
     "symbol",
     metadata,
     Column("symbol", String(15), primary_key=True),
-    Column("status", String(8), CheckConstraint("status IN ('ok', 'unknown')", name="status"), nullable=False),
+    Column("status", String(8), nullable=False),
     Column("source", String(64), nullable=False),
     # Grows whenever a stored price is rewritten: who computed from older prices must not write its results.
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("fetched_at", DateTime, nullable=False, server_default=func.now()),
+    CheckConstraint("status IN ('ok', 'unknown')", name="status"),
 )
 
 daily_price = Table(
@@ -93,11 +99,12 @@ daily_price = Table(
     Column("symbol", String(15), primary_key=True),
     Column("session", Date, primary_key=True),
     *_floats("open", "high", "low"),
-    Column("close", Float, CheckConstraint("close > 0", name="close")),
+    Column("close", Float),
     *_floats("volume", "dividend", "split"),
     Column("source", String(64), nullable=False),
     # Why there is no close: the provider was asked and has none.
     Column("absence", String(32)),
+    CheckConstraint("close > 0", name="close"),
     CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name="close_or_absence"),
     Index(None, "session", "symbol"),
     sqlite_with_rowid=False,

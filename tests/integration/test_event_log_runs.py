@@ -10,7 +10,7 @@ import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from resources.event_log import BATCH_SIZE, SqliteEventLog, provenance_tags, record_materializations
+from resources.event_log import BATCH_SIZE, SqliteEventLog, provenance_tags, record_materializations, record_planned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`:dagster.BetaWarning")
 
@@ -203,16 +203,19 @@ def test_the_tags_are_those_that_dagster_gives(instance: dg.DagsterInstance) -> 
     assert betas.keys() == betas_of_dagster.keys()
 
 
-def test_a_failed_step_leaves_what_it_recorded_before(instance: dg.DagsterInstance) -> None:
+def test_a_failed_step_leaves_what_it_recorded_before_and_its_run_as_the_latest(instance: dg.DagsterInstance) -> None:
     @dg.asset(partitions_def=DATES, backfill_policy=dg.BackfillPolicy.single_run())
     def report(context: dg.AssetExecutionContext) -> None:
+        record_planned(context.instance, context.run, context.asset_key)
         record_materializations(context.instance, context.run, context.asset_key, [("2022-12-27", {})])
         raise RuntimeError("out of memory")
 
     days = {"dagster/asset_partition_range_start": "2022-12-27", "dagster/asset_partition_range_end": "2022-12-28"}
     result = dg.materialize([report], instance=instance, tags={**DEFERRED, **days}, raise_on_error=False)
-    assert not result.success
     assert instance.get_materialized_partitions(report.key) == {"2022-12-27"}
+    latest = instance.get_latest_planned_materialization_info(report.key)
+    assert latest is not None
+    assert latest.run_id == result.run_id
     assert result.dagster_run.status == dg.DagsterRunStatus.FAILURE
 
 

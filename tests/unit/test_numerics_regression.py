@@ -47,12 +47,16 @@ def fit_model(returns: Array, factors: Array, targets: Sequence[int], method: Me
 
 def assert_same(one: Fits, other: Fits, tolerance: float = 1e-12) -> None:
     for name in (*NUMBERS, "condition", "max_vif"):
-        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=tolerance, abs=tolerance, nan_ok=True), name
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=tolerance, abs=tolerance, nan_ok=True), (
+            name
+        )
     for name in ("n_obs", "quality", "reason"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
-def cells(fits: Fits, symbols: Sequence[int] | slice = slice(None), sessions: Sequence[int] | slice = slice(None)) -> Fits:
+def cells(
+    fits: Fits, symbols: Sequence[int] | slice = slice(None), sessions: Sequence[int] | slice = slice(None)
+) -> Fits:
     """The part of fits that belongs to some symbols and sessions."""
     return Fits(
         **{
@@ -175,7 +179,10 @@ def test_scaling_returns_and_factors_changes_no_beta(scale: float) -> None:
 def test_trap_14_a_gap_in_one_symbol_moves_no_other() -> None:
     """Promise: no frame-wide dropna: gaps, holes and young listings change only their own betas, to 1e-12."""
     returns, factors = make_returns()
-    clean, gappy = fit_model(returns, factors, range(251, SESSIONS)), fit_model(with_gaps(returns), factors, range(251, 420))
+    clean, gappy = (
+        fit_model(returns, factors, range(251, SESSIONS)),
+        fit_model(with_gaps(returns), factors, range(251, 420)),
+    )
     others = list(range(6, SYMBOLS))
     assert_same(cells(gappy, symbols=others), cells(clean, symbols=others))
     assert (gappy.n_obs[-1, :6] < 252).all()
@@ -284,8 +291,12 @@ def test_collinear_is_said_above_a_variance_inflation_of_ten() -> None:
         mixed[:, 3] = factors[:, 2] + closeness * factors[:, 3]
         fits = fit_model(returns, mixed, [419])
         design = sm.add_constant(mixed[168:])
-        assert fits.max_vif[0] == pytest.approx(max(variance_inflation_factor(design, k) for k in range(1, 5)), rel=1e-9)
-        assert fits.condition[0] == pytest.approx(np.linalg.cond((mixed[168:] - mixed[168:].mean(0)) / mixed[168:].std(0)))
+        assert fits.max_vif[0] == pytest.approx(
+            max(variance_inflation_factor(design, k) for k in range(1, 5)), rel=1e-9
+        )
+        assert fits.condition[0] == pytest.approx(
+            np.linalg.cond((mixed[168:] - mixed[168:].mean(0)) / mixed[168:].std(0))
+        )
         assert (fits.quality == quality).all()
         assert np.isfinite(fits.beta).all()
 
@@ -335,7 +346,9 @@ def test_one_factor_alone_can_be_fitted() -> None:
     returns, factors = make_returns()
     for method in ("ols", "ridge", "univariate"):
         fits = fit(returns, factors[:, :1], [419], factor_names=["market"], method=method)
-        assert fits.beta[0, 0, 0] == pytest.approx(least_squares(returns[:, 0], factors[:, :1], 419).params[1], rel=1e-10)
+        assert fits.beta[0, 0, 0] == pytest.approx(
+            least_squares(returns[:, 0], factors[:, :1], 419).params[1], rel=1e-10
+        )
 
 
 def test_a_model_without_a_market_has_no_market_total() -> None:

@@ -30,7 +30,9 @@ def test_adjusted_closes_need_no_actions() -> None:
     close = column(10, 11, 9.9)
     plain = simple_returns(close, np.zeros((3, 1)), np.ones((3, 1)))
     assert plain[1:, 0] == pytest.approx([0.1, -0.1])
-    assert np.array_equal(plain, simple_returns(close, np.full((3, 1), np.nan), np.full((3, 1), np.nan)), equal_nan=True)
+    assert np.array_equal(
+        plain, simple_returns(close, np.full((3, 1), np.nan), np.full((3, 1), np.nan)), equal_nan=True
+    )
 
 
 def test_trap_15_a_gap_makes_no_return_over_several_days() -> None:

@@ -36,7 +36,9 @@ def test_a_bad_value_leaves_no_trace_once_it_is_out() -> None:
 
 def test_sessions_before_the_first_are_missing() -> None:
     """Promise: a window that begins before the array is padded with NaN."""
-    assert session_rows(np.array([[1.0], [2.0]]), -2, 1) == pytest.approx(np.array([[np.nan], [np.nan], [1.0]]), nan_ok=True)
+    assert session_rows(np.array([[1.0], [2.0]]), -2, 1) == pytest.approx(
+        np.array([[np.nan], [np.nan], [1.0]]), nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("targets", [[1, 1], [2, 1], [-1, 0], [3, 10], [[1, 2]]])

@@ -1,0 +1,221 @@
+"""the tables."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "daily_price",
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
+        sa.Column("open", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("close", sa.Float(), nullable=True),
+        sa.Column("volume", sa.Float(), nullable=True),
+        sa.Column("dividend", sa.Float(), nullable=True),
+        sa.Column("split", sa.Float(), nullable=True),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("absence", sa.String(length=32), nullable=True),
+        sa.CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name=op.f("ck_daily_price_close_or_absence")),
+        sa.CheckConstraint("close > 0", name=op.f("ck_daily_price_close")),
+        sa.PrimaryKeyConstraint("symbol", "session", name=op.f("pk_daily_price")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_daily_price_session_symbol"), "daily_price", ["session", "symbol"], unique=False)
+    op.create_table(
+        "factor_model",
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("definition", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model", name=op.f("pk_factor_model")),
+    )
+    op.create_table(
+        "portfolio",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("equity", sa.Float(), nullable=True),
+        sa.Column("created_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.CheckConstraint("equity > 0", name=op.f("ck_portfolio_equity")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_portfolio")),
+        sa.UniqueConstraint("name", name=op.f("uq_portfolio_name")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "symbol",
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.Column("status", sa.String(length=8), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("fetched_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.CheckConstraint("status IN ('ok', 'unknown')", name=op.f("ck_symbol_status")),
+        sa.PrimaryKeyConstraint("symbol", name=op.f("pk_symbol")),
+    )
+    op.create_table(
+        "symbol_volatility",
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
+        sa.Column("realized_vol_21d", sa.Float(), nullable=True),
+        sa.Column("realized_vol_63d", sa.Float(), nullable=True),
+        sa.Column("ewma_vol", sa.Float(), nullable=True),
+        sa.Column("forecast_vol_21d", sa.Float(), nullable=True),
+        sa.Column("forecast_model", sa.String(length=16), nullable=True),
+        sa.Column("vol_trend", sa.String(length=10), nullable=True),
+        sa.Column("vol_trend_p", sa.Float(), nullable=True),
+        sa.Column("vol_percentile", sa.Float(), nullable=True),
+        sa.Column("n_obs", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("computed_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.PrimaryKeyConstraint("symbol", "session", name=op.f("pk_symbol_volatility")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        op.f("ix_symbol_volatility_session_symbol"), "symbol_volatility", ["session", "symbol"], unique=False
+    )
+    op.create_table(
+        "factor_exposure",
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("beta_market", sa.Float(), nullable=True),
+        sa.Column("beta_value", sa.Float(), nullable=True),
+        sa.Column("beta_growth", sa.Float(), nullable=True),
+        sa.Column("beta_momentum", sa.Float(), nullable=True),
+        sa.Column("beta_quality", sa.Float(), nullable=True),
+        sa.Column("beta_size", sa.Float(), nullable=True),
+        sa.Column("beta_low_volatility", sa.Float(), nullable=True),
+        sa.Column("beta_interest_rate", sa.Float(), nullable=True),
+        sa.Column("se_market", sa.Float(), nullable=True),
+        sa.Column("se_value", sa.Float(), nullable=True),
+        sa.Column("se_growth", sa.Float(), nullable=True),
+        sa.Column("se_momentum", sa.Float(), nullable=True),
+        sa.Column("se_quality", sa.Float(), nullable=True),
+        sa.Column("se_size", sa.Float(), nullable=True),
+        sa.Column("se_low_volatility", sa.Float(), nullable=True),
+        sa.Column("se_interest_rate", sa.Float(), nullable=True),
+        sa.Column("market_total", sa.Float(), nullable=True),
+        sa.Column("r_squared", sa.Float(), nullable=True),
+        sa.Column("residual_vol", sa.Float(), nullable=True),
+        sa.Column("n_obs", sa.Integer(), nullable=False),
+        sa.Column("condition", sa.Float(), nullable=True),
+        sa.Column("max_vif", sa.Float(), nullable=True),
+        sa.Column("quality", sa.String(length=20), nullable=False),
+        sa.Column("reason", sa.String(length=200), nullable=True),
+        sa.Column("computed_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.ForeignKeyConstraint(["model"], ["factor_model.model"], name=op.f("fk_factor_exposure_model")),
+        sa.PrimaryKeyConstraint("symbol", "session", "model", name=op.f("pk_factor_exposure")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_factor_exposure_session_symbol"), "factor_exposure", ["session", "symbol"], unique=False)
+    op.create_table(
+        "factor_model_proxy",
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.ForeignKeyConstraint(["model"], ["factor_model.model"], name=op.f("fk_factor_model_proxy_model")),
+        sa.PrimaryKeyConstraint("model", "symbol", name=op.f("pk_factor_model_proxy")),
+    )
+    op.create_table(
+        "portfolio_factor_exposure",
+        sa.Column("portfolio_id", sa.Integer(), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("exposure_market", sa.Float(), nullable=True),
+        sa.Column("exposure_value", sa.Float(), nullable=True),
+        sa.Column("exposure_growth", sa.Float(), nullable=True),
+        sa.Column("exposure_momentum", sa.Float(), nullable=True),
+        sa.Column("exposure_quality", sa.Float(), nullable=True),
+        sa.Column("exposure_size", sa.Float(), nullable=True),
+        sa.Column("exposure_low_volatility", sa.Float(), nullable=True),
+        sa.Column("exposure_interest_rate", sa.Float(), nullable=True),
+        sa.Column("se_market", sa.Float(), nullable=True),
+        sa.Column("se_value", sa.Float(), nullable=True),
+        sa.Column("se_growth", sa.Float(), nullable=True),
+        sa.Column("se_momentum", sa.Float(), nullable=True),
+        sa.Column("se_quality", sa.Float(), nullable=True),
+        sa.Column("se_size", sa.Float(), nullable=True),
+        sa.Column("se_low_volatility", sa.Float(), nullable=True),
+        sa.Column("se_interest_rate", sa.Float(), nullable=True),
+        sa.Column("market_total", sa.Float(), nullable=True),
+        sa.Column("r_squared", sa.Float(), nullable=True),
+        sa.Column("quality", sa.String(length=20), nullable=True),
+        sa.Column("weight_basis", sa.String(length=6), nullable=True),
+        sa.Column("weight_coverage", sa.Float(), nullable=True),
+        sa.Column("entry_share", sa.Float(), nullable=True),
+        sa.Column("stale_share", sa.Float(), nullable=True),
+        sa.Column("gross", sa.Float(), nullable=True),
+        sa.Column("net", sa.Float(), nullable=True),
+        sa.Column("denominator", sa.Float(), nullable=True),
+        sa.Column("share_market", sa.Float(), nullable=True),
+        sa.Column("share_value", sa.Float(), nullable=True),
+        sa.Column("share_growth", sa.Float(), nullable=True),
+        sa.Column("share_momentum", sa.Float(), nullable=True),
+        sa.Column("share_quality", sa.Float(), nullable=True),
+        sa.Column("share_size", sa.Float(), nullable=True),
+        sa.Column("share_low_volatility", sa.Float(), nullable=True),
+        sa.Column("share_interest_rate", sa.Float(), nullable=True),
+        sa.Column("share_specific", sa.Float(), nullable=True),
+        sa.Column("split_vol", sa.Float(), nullable=True),
+        sa.Column("split_ratio", sa.Float(), nullable=True),
+        sa.Column("reason", sa.String(length=200), nullable=True),
+        sa.Column("computed_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.ForeignKeyConstraint(["model"], ["factor_model.model"], name=op.f("fk_portfolio_factor_exposure_model")),
+        sa.ForeignKeyConstraint(
+            ["portfolio_id"],
+            ["portfolio.id"],
+            name=op.f("fk_portfolio_factor_exposure_portfolio_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("portfolio_id", "session", "model", name=op.f("pk_portfolio_factor_exposure")),
+    )
+    op.create_table(
+        "portfolio_volatility",
+        sa.Column("portfolio_id", sa.Integer(), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
+        sa.Column("realized_vol_21d", sa.Float(), nullable=True),
+        sa.Column("realized_vol_63d", sa.Float(), nullable=True),
+        sa.Column("ewma_vol", sa.Float(), nullable=True),
+        sa.Column("forecast_vol_21d", sa.Float(), nullable=True),
+        sa.Column("forecast_model", sa.String(length=16), nullable=True),
+        sa.Column("vol_trend", sa.String(length=10), nullable=True),
+        sa.Column("vol_trend_p", sa.Float(), nullable=True),
+        sa.Column("vol_percentile", sa.Float(), nullable=True),
+        sa.Column("var_95_1d", sa.Float(), nullable=True),
+        sa.Column("var_99_1d", sa.Float(), nullable=True),
+        sa.Column("var_95_1d_normal", sa.Float(), nullable=True),
+        sa.Column("var_99_1d_normal", sa.Float(), nullable=True),
+        sa.Column("return_coverage", sa.Float(), nullable=True),
+        sa.Column("low_coverage", sa.Integer(), nullable=True),
+        sa.Column("n_obs", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("computed_at", sa.DateTime(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["portfolio_id"], ["portfolio.id"], name=op.f("fk_portfolio_volatility_portfolio_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("portfolio_id", "session", name=op.f("pk_portfolio_volatility")),
+    )
+    op.create_table(
+        "position",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("portfolio_id", sa.Integer(), nullable=False),
+        sa.Column("symbol", sa.String(length=15), nullable=False),
+        sa.Column("quantity", sa.Float(), nullable=False),
+        sa.Column("entry_price", sa.Float(), nullable=False),
+        sa.Column("entry_date", sa.Date(), nullable=False),
+        sa.Column("exit_date", sa.Date(), nullable=True),
+        sa.Column("asset_class", sa.String(length=7), nullable=True),
+        sa.Column("basis", sa.Date(), nullable=False),
+        sa.CheckConstraint("asset_class IN ('public', 'private')", name=op.f("ck_position_asset_class")),
+        sa.CheckConstraint("entry_price > 0", name=op.f("ck_position_entry_price")),
+        sa.CheckConstraint("exit_date > entry_date", name=op.f("ck_position_exit_date")),
+        sa.CheckConstraint("quantity <> 0", name=op.f("ck_position_quantity")),
+        sa.ForeignKeyConstraint(
+            ["portfolio_id"], ["portfolio.id"], name=op.f("fk_position_portfolio_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_position")),
+    )
+    op.create_index(op.f("ix_position_portfolio_id"), "position", ["portfolio_id"], unique=False)
+    op.create_index(op.f("ix_position_symbol"), "position", ["symbol"], unique=False)

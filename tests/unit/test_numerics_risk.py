@@ -1,0 +1,243 @@
+"""Portfolio returns, the split of risk and value at risk, against numpy, scipy and the full covariance matrix."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.numerics.portfolio import Positions, Weights, weigh
+from assets.numerics.regression import factor_covariance, fit
+from assets.numerics.risk import ReturnSeries, return_series, split_risk, value_at_risk
+from assets.numerics.volatility import volatility
+
+Array = NDArray[np.float64]
+NAMES = ("market", "value", "size")
+SESSIONS, SYMBOLS = 330, 6
+LAST = SESSIONS - 1
+
+
+def make_weights(value: Array, cash: object = None, equity: float | None = None) -> Weights:
+    """Weights of signed values (sessions, symbols), all at market."""
+    no = np.zeros(value.shape, dtype=bool)
+    is_cash = np.zeros(value.shape[1], dtype=bool) if cash is None else np.array(cash)
+    return weigh(Positions(value, np.abs(value), value != 0, no, no, is_cash), equity)
+
+
+def make_returns(seed: int = 0) -> tuple[Array, Array]:
+    """Returns (330, 6) on a market and two spreads that lean on it, (330, 3)."""
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(0, 0.01, (SESSIONS, 3))
+    factors[:, 1:] = 0.5 * factors[:, 1:] - 0.2 * factors[:, :1]
+    return factors @ rng.normal([1, 0, 0], 0.4, (SYMBOLS, 3)).T + rng.normal(0, 0.01, (SESSIONS, SYMBOLS)), factors
+
+
+BOOK = np.array([[300.0, 200, -150, 100, -50, 200]])
+
+
+def test_portfolio_returns_worked_by_hand() -> None:
+    """Promise: R_t adds w r over what has a return on t and divides by its share of gross; today's weights throughout."""
+    returns = np.full((SESSIONS, 3), 0.01)
+    returns[:, 1], returns[:, 2] = 0.02, 0.04
+    returns[300, 2] = returns[301, 1] = np.nan
+    returns[302] = np.nan
+    series = return_series(make_weights(np.array([[50.0, 30, -20]])), returns, [LAST])
+    ago = {session: LOOKBACK_RETURNS - 1 - (LAST - session) for session in (299, 300, 301, 302)}
+    found = [float(series.returns[row, 0]) for row in ago.values()]
+    assert found == pytest.approx(
+        [0.5 * 0.01 + 0.3 * 0.02 - 0.2 * 0.04, 0.011 / 0.8, (0.005 - 0.008) / 0.7, np.nan], nan_ok=True
+    )
+    assert [float(series.coverage[row, 0]) for row in ago.values()] == pytest.approx([1.0, 0.8, 0.7, 0.0])
+
+
+def test_each_session_has_the_series_of_its_own_weights() -> None:
+    """Promise: D sessions are D separate look-backs, the same whether asked together or one by one."""
+    returns, _ = make_returns()
+    returns[:200, 1] = np.nan
+    values = np.abs(np.random.default_rng(1).normal(size=(3, SYMBOLS))) + 0.1
+    targets = [100, 280, LAST]
+    together = return_series(make_weights(values), returns, targets)
+    assert np.isnan(together.returns[: LOOKBACK_RETURNS - 101, 0]).all()
+    for d, target in enumerate(targets):
+        alone = return_series(make_weights(values[[d]]), returns[: target + 1], [target])
+        assert together.returns[:, [d]] == pytest.approx(alone.returns, rel=1e-12, abs=1e-16, nan_ok=True)
+        plain = (returns[target - 50 : target + 1] @ values[d]) / values[d].sum()
+        assert (
+            together.returns[-51:, d] == pytest.approx(plain, rel=1e-10, abs=1e-14, nan_ok=True)
+            or d == 0
+            or np.isnan(plain).any()
+        )
+
+
+def test_trap_14_a_new_listing_does_not_make_the_portfolio_null() -> None:
+    """Promise: a young listing joins on its first return and shortens nobody's window."""
+    returns, _ = make_returns()
+    returns[: SESSIONS - 3, 5] = np.nan
+    series = return_series(make_weights(BOOK), returns, [LAST])
+    found = volatility(series.returns, [LOOKBACK_RETURNS - 1])
+    assert found.reason[0, 0] is None
+    assert found.n_obs[0, 0] == 252
+    others = return_series(make_weights(BOOK[:, :5]), returns[:, :5], [LAST])
+    assert series.returns[:-3] == pytest.approx(others.returns[:-3], rel=1e-12)
+
+
+def test_trap_18_missing_returns_do_not_dilute_the_risk() -> None:
+    """Promise: half the book without returns leaves the volatility of the other half, and a low coverage flag."""
+    returns, _ = make_returns()
+    returns[:, 1] = np.nan
+    series = return_series(make_weights(np.array([[1.0, 1, 0, 0, 0, 0]])), returns, [LAST])
+    vol = volatility(series.returns, [LOOKBACK_RETURNS - 1]).realized_vol_63d[0, 0]
+    assert vol == pytest.approx(np.sqrt(252) * returns[-63:, 0].std(ddof=1), rel=1e-9)
+    assert series.return_coverage[0] == pytest.approx(0.5)
+    assert series.low_coverage(np.array([1.0])).tolist() == [True]
+
+
+def test_low_coverage_is_the_worst_of_a_quarter_or_the_exposures() -> None:
+    """Promise: one session of the last 63 below 80%, or exposures below 80%, raises the flag; older sessions do not."""
+    coverage = np.ones((LOOKBACK_RETURNS, 3))
+    coverage[-63, 0] = coverage[-64, 1] = 0.79
+    series = ReturnSeries(np.zeros((LOOKBACK_RETURNS, 3)), coverage)
+    assert series.low_coverage(np.array([1.0, 1.0, 0.79])).tolist() == [True, False, True]
+    assert series.low_coverage(np.array([0.80, 0.80, 0.80])).tolist() == [True, False, False]
+    assert series.return_coverage == pytest.approx([1 - 0.21 / 63, 1, 1])
+
+
+def test_cash_earns_nothing_and_is_no_gap() -> None:
+    """Promise: cash beside equity dilutes through the denominator alone; nothing but cash returns 0."""
+    returns = np.full((SESSIONS, 2), np.nan)
+    returns[:, 0] = 0.02
+    half = return_series(make_weights(np.array([[50.0, 50]]), [False, True], 100.0), returns, [LAST])
+    assert half.returns[-1, 0] == pytest.approx(0.01)
+    assert half.coverage[-1, 0] == 1.0
+    idle = return_series(make_weights(np.array([[0.0, 50]]), [False, True], 100.0), returns, [LAST])
+    assert (idle.returns[-1, 0], idle.coverage[-1, 0]) == (0.0, 1.0)
+    nothing = return_series(make_weights(np.zeros((1, 2)), [False, True], 100.0), returns, [LAST])
+    assert np.isnan(nothing.returns).all()
+
+
+def split_of(value: Array, seed: int = 0, equity: float | None = None):  # type: ignore[no-untyped-def]
+    returns, factors = make_returns(seed)
+    fits = fit(returns, factors, [LAST], factor_names=NAMES)
+    weights = make_weights(value, equity=equity)
+    series = return_series(weights, returns, [LAST])
+    covariance = factor_covariance(factors, [LAST])
+    return fits, weights, covariance, series, split_risk(weights, fits.beta, fits.residual_vol, covariance, series)
+
+
+def test_positions_share_the_variance_of_the_full_covariance_matrix() -> None:
+    """Promise: split volatility and shares are those of w' (B F B' + diag s^2) w; hedges are negative."""
+    fits, weights, covariance, series, split = split_of(BOOK)
+    sigma = fits.beta[0] @ covariance[0] @ fits.beta[0].T + np.diag(fits.residual_vol[0] ** 2 / 252)
+    w = weights.weight[0]
+    variance = w @ sigma @ w
+    assert split.split_vol[0] == pytest.approx(np.sqrt(252 * variance), rel=1e-12)
+    assert split.by_position[0] == pytest.approx(w * (sigma @ w) / variance, rel=1e-12)
+    assert split.by_position[0, 2] < 0
+    assert split.split_ratio[0] == pytest.approx(variance / np.var(series.returns[-252:, 0], ddof=1), rel=1e-10)
+
+
+def test_factor_shares_are_those_of_the_component_series() -> None:
+    """Promise: the market with its total beta, styles net of the market: shares are covariances of these series."""
+    fits, weights, _, _, split = split_of(BOOK)
+    _, factors = make_returns()
+    window = factors[-252:]
+    b = weights.weight[0] @ fits.beta[0]
+    market = np.column_stack([np.ones(252), window[:, 0]])
+    slopes = np.linalg.lstsq(market, window[:, 1:], rcond=None)[0]
+    components = np.column_stack([(b[0] + slopes[1] @ b[1:]) * window[:, 0], b[1:] * (window[:, 1:] - market @ slopes)])
+    shares = np.array([np.cov(c, components.sum(axis=1))[0, 1] for c in components.T])
+    total = split.split_vol[0] ** 2 / 252
+    assert split.by_factor[0] == pytest.approx(shares / total, rel=1e-9)
+    specific = (weights.weight[0] ** 2 * fits.residual_vol[0] ** 2 / 252).sum() / total
+    assert split.specific[0] == pytest.approx(specific, rel=1e-12)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_shares_sum_to_one(seed: int) -> None:
+    """Promise: factors and specific risk, and positions, add up to 1 to 1e-12, long or short, gross or equity."""
+    value = np.random.default_rng(seed).normal(size=(1, SYMBOLS)) * 1000
+    for equity in (None, 700.0):
+        split = split_of(value, seed % 5, equity)[-1]
+        assert split.by_factor.sum() + split.specific[0] == pytest.approx(1.0, abs=1e-12)
+        assert split.by_position.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_trap_18_the_split_is_of_the_covered_part() -> None:
+    """Promise: a symbol without betas neither dilutes the split nor shares in it: weights are rescaled by coverage."""
+    fits, _, covariance, series, whole = split_of(np.array([[300.0, 200, -150, 100, -50, 0]]))
+    beta, residual_vol = fits.beta.copy(), fits.residual_vol.copy()
+    beta[0, 5] = residual_vol[0, 5] = np.nan
+    weights = make_weights(np.array([[300.0, 200, -150, 100, -50, 800]]))
+    split = split_risk(weights, beta, residual_vol, covariance, series)
+    assert split.by_position[0, :5] == pytest.approx(whole.by_position[0, :5], rel=1e-12)
+    assert split.by_position[0, 5] == 0.0
+    assert split.split_vol == pytest.approx(whole.split_vol, rel=1e-12)
+
+
+def test_without_a_market_factors_share_by_euler() -> None:
+    """Promise: no market in the model, no total beta: factor k has b_k (F b)_k, and all still add up to 1."""
+    fits, weights, covariance, series, _ = split_of(BOOK)
+    split = split_risk(weights, fits.beta, fits.residual_vol, covariance, series, market=None)
+    b = weights.weight[0] @ fits.beta[0]
+    assert split.by_factor[0] == pytest.approx(b * (covariance[0] @ b) * 252 / split.split_vol[0] ** 2, rel=1e-12)
+    assert split.by_factor.sum() + split.specific[0] == pytest.approx(1.0, abs=1e-12)
+
+
+def test_no_risk_has_no_split() -> None:
+    """Promise: nothing covered, or a book of cash, gives missing shares, not a division by zero."""
+    fits, weights, covariance, series, _ = split_of(BOOK)
+    uncovered = split_risk(weights, fits.beta * np.nan, fits.residual_vol, covariance, series)
+    idle = split_risk(
+        make_weights(np.full((1, SYMBOLS), 1.0), [True] * SYMBOLS, 10.0),
+        fits.beta * np.nan,
+        fits.residual_vol,
+        covariance,
+        series,
+    )
+    for split in (uncovered, idle):
+        for numbers in vars(split).values():
+            assert np.isnan(numbers).all()
+
+
+def test_historical_value_at_risk_is_the_weibull_quantile() -> None:
+    """Promise: minus np.quantile(weibull) of the finite returns of the last 252 sessions, older ones ignored."""
+    returns = np.random.default_rng(0).normal(0, 0.01, (LOOKBACK_RETURNS, 3))
+    returns[:21] = -0.5
+    returns[-40:-30, 1] = np.nan
+    found = value_at_risk(ReturnSeries(returns, np.ones_like(returns)), np.full(3, 0.2))
+    for d in range(3):
+        finite = returns[-252:, d][np.isfinite(returns[-252:, d])]
+        assert found.var_95_1d[d] == pytest.approx(-np.quantile(finite, 0.05, method="weibull"), rel=1e-12)
+        assert found.var_99_1d[d] == pytest.approx(-np.quantile(finite, 0.01, method="weibull"), rel=1e-12)
+    assert (found.var_99_1d > found.var_95_1d).all()
+
+
+def test_normal_value_at_risk_is_the_forecasts_quantile() -> None:
+    """Promise: zero mean, forecast volatility of a day, scipy's normal quantiles; null when there is no forecast."""
+    found = value_at_risk(ReturnSeries(*np.zeros((2, LOOKBACK_RETURNS, 2))), np.array([0.2, np.nan]))
+    daily = stats.norm(scale=0.2 / np.sqrt(252))
+    assert found.var_95_1d_normal == pytest.approx([-daily.ppf(0.05), np.nan], nan_ok=True)
+    assert found.var_99_1d_normal == pytest.approx([-daily.ppf(0.01), np.nan], nan_ok=True)
+
+
+def test_value_at_risk_needs_half_a_year() -> None:
+    """Promise: 126 returns make a quantile, 125 a null with its reason; the split ratio follows the same rule."""
+    returns = np.random.default_rng(0).normal(0, 0.01, (LOOKBACK_RETURNS, 2))
+    returns[:-125, 0], returns[:-126, 1] = np.nan, np.nan
+    found = value_at_risk(ReturnSeries(returns, np.ones_like(returns)), np.full(2, 0.2))
+    assert found.reason.tolist() == ["Insufficient portfolio returns: 125 < 126", None]
+    assert np.isfinite(found.var_95_1d).tolist() == [False, True]
+    fits, _, covariance, _, _ = split_of(BOOK)
+    twice = [np.repeat(part, 2, axis=0) for part in (BOOK, fits.beta, fits.residual_vol, covariance)]
+    split = split_risk(make_weights(twice[0]), *twice[1:], ReturnSeries(returns, np.ones_like(returns)))
+    assert np.isfinite(split.split_ratio).tolist() == [False, True]
+
+
+def test_trap_17_a_short_book_loses_when_prices_rise() -> None:
+    """Promise: the series of the short book is the long book's with the other sign."""
+    returns, _ = make_returns()
+    long, short = (return_series(make_weights(sign * BOOK), returns, [LAST]) for sign in (1, -1))
+    assert short.returns == pytest.approx(-long.returns, rel=1e-12)
