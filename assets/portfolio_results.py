@@ -16,11 +16,8 @@ from assets.book import Book
 from resources.database import bulk, portfolios, results
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
-from resources.database.results import InputsChangedError
 
 Columns = Mapping[str, Sequence[Any]]
-
-_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def _missing(
 def _compute_and_store(
     database: Database, result: PortfolioResult, one: Portfolio, sessions: Sequence[date], clock: Stopwatch
 ) -> Book:
-    for attempt in range(1, _ATTEMPTS + 1):
+    def work() -> Book:
         with clock("compute"), database.read() as connection:
             loaded = book.load(connection, one, sessions, result.inputs)
             columns: dict[str, Sequence[Any]] = {
@@ -97,15 +94,11 @@ def _compute_and_store(
                 "session": [day.isoformat() for day in sessions],
                 **result.compute(connection, loaded),
             }
-        try:
-            with clock("write"), database.write() as connection:
-                results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)
-        except InputsChangedError:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            return loaded
-    raise AssertionError("unreachable")
+        with clock("write"), database.write() as connection:
+            results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)
+        return loaded
+
+    return results.with_current_inputs(work)
 
 
 def _log_values(context: dg.AssetExecutionContext, loaded: Book) -> None:

@@ -14,11 +14,9 @@ from assets.daily_prices import price_sessions
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.prices import PricePanel
-from resources.database.results import InputsChangedError
+from resources.database.results import with_current_inputs
 
 Columns = dict[str, Sequence[Any]]
-
-_ATTEMPTS = 3
 
 
 class MissingPricesError(dg.Failure):
@@ -84,21 +82,18 @@ def _compute_and_store(
 ) -> Columns:
     grid = price_sessions(sessions[0], sessions[-1])
     at = {session: i for i, session in enumerate(grid)}
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def work() -> Columns:
         with clock("compute"):
             with database.read() as connection:
                 panel = prices.load(connection, list(dict.fromkeys([*symbols, *result.inputs])), grid)
             check_complete(panel)
             columns = result.compute(panel, symbols, [at[session] for session in sessions])
-        try:
-            with clock("write"), database.write() as connection:
-                result.store(connection, columns, panel.revision)
-        except InputsChangedError:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            return columns
-    raise AssertionError("unreachable")
+        with clock("write"), database.write() as connection:
+            result.store(connection, columns, panel.revision)
+        return columns
+
+    return with_current_inputs(work)
 
 
 def check_complete(panel: PricePanel) -> None:

@@ -4,9 +4,10 @@ Results are stored only if the inputs they were computed from are still the stor
 otherwise. Which rows exist is `bulk.present`'s to say.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -28,11 +29,21 @@ from resources.database.tables import (
 #: Batches of other composition round differently in the last digits; that is not a change.
 _SAME = {"rtol": 1e-9, "atol": 1e-12}
 
+_T = TypeVar("_T")
+
 Columns = Mapping[str, Sequence[Any]]
 
 
 class InputsChangedError(RuntimeError):
     """The inputs of a computation were rewritten while it ran: read them again and repeat it."""
+
+
+def with_current_inputs(work: Callable[[], _T]) -> _T:
+    """Do the work (read, compute, store); again, up to three times in all, if its inputs changed meanwhile."""
+    for _ in range(2):
+        with suppress(InputsChangedError):
+            return work()
+    return work()
 
 
 def register_model(connection: Connection, model: str, definition: str, proxies: Iterable[str]) -> None:

@@ -67,7 +67,7 @@ def test_trap_16_lots_of_a_symbol_are_added() -> None:
 
 
 def test_trap_16_a_neutral_book_is_weighed_by_gross_or_equity_never_by_net() -> None:
-    """Promise: 1000 long and 990 short has weights that sum to 10/1990 of gross, and the given equity if there is one."""
+    """Promise: 1000 long and 990 short has weights of 1990 gross, or of the given equity, never of the net of 10."""
     lots = make_lots({"symbol": A, "quantity": 100}, {"symbol": B, "quantity": -99})
     positions = value(lots, flat(10, 10))
     by_gross, by_equity = weigh(positions), weigh(positions, equity=500.0)
@@ -78,7 +78,7 @@ def test_trap_16_a_neutral_book_is_weighed_by_gross_or_equity_never_by_net() -> 
 
 
 def test_trap_16_market_and_entry_prices_are_told_apart() -> None:
-    """Promise: a position without a market price stands at entry, marked, and the row says how much of gross that is."""
+    """Promise: a position without a market price stands at entry, and the row says how much of gross that is."""
     close = flat(10, np.nan, 20)
     lots = make_lots(
         {"symbol": A, "quantity": 10}, {"symbol": B, "quantity": 2}, {"symbol": C, "quantity": -5, "private": True}
@@ -148,7 +148,7 @@ def test_trap_22_positions_are_those_of_the_session() -> None:
 
 
 def test_trap_12_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
-    """Promise: 40 shares of the import session were 10 before a 4-for-1 split; value moves with the price, not with it."""
+    """Promise: 40 shares of the import session were 10 before a 4-for-1 split; the split moves no value."""
     close = np.full((15, 1), 400.0)
     close[5:] = 100.0
     split = np.ones((15, 1))
@@ -161,7 +161,7 @@ def test_trap_12_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
 
 
 def test_a_close_is_carried_over_a_split_and_grows_stale() -> None:
-    """Promise: the last close stands, in shares of today; after more than 5 sessions the position is stale, still at market."""
+    """Promise: the last close stands, in shares of today; more than 5 sessions old it is stale, still at market."""
     close = np.full((15, 1), np.nan)
     close[2] = 100.0
     split = np.ones((15, 1))

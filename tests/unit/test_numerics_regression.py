@@ -120,7 +120,7 @@ def test_accuracy_holds_when_factors_are_nearly_dependent(closeness: float, cond
 
 @pytest.mark.parametrize("k", range(4))
 def test_a_symbol_that_is_a_factor_has_its_loading(k: int) -> None:
-    """Promise: beta 1 to it and 0 to the others, R2 1, standard errors and residual volatility 0; its market share too."""
+    """Promise: beta 1 to it and 0 to the others, R2 1, standard errors and residual volatility 0."""
     _, factors = make_returns()
     fits = fit_model(factors[:, k : k + 1], factors, range(251, SESSIONS))
     assert fits.beta[:, 0] == pytest.approx(np.tile(np.eye(4)[k], (len(fits.beta), 1)), abs=1e-10)
@@ -144,7 +144,7 @@ def test_market_total_is_the_simple_beta_on_a_full_window() -> None:
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=4, deadline=None)
 def test_batch_is_one_by_one_is_day_by_day(method: Method, seed: int) -> None:
-    """Promise: nobody's result depends on who shares the batch, which sessions are asked for or where the array begins."""
+    """Promise: nobody's result depends on who shares the batch, which sessions are asked or where arrays begin."""
     returns, factors = make_returns(seed)
     returns = with_gaps(returns, seed)
     targets = sorted({*np.random.default_rng(seed).integers(240, SESSIONS, 25).tolist(), 380, 381, 419})
@@ -229,9 +229,8 @@ def test_trap_07_a_failed_fit_has_a_status_and_a_reason_and_no_number() -> None:
     returns[:, 2] = 0.0
     returns[:, 3] = 0.001
     fits = fit_model(returns, factors, [419])
-    assert fits.reason[0, :5].tolist() == [
-        "No return in the last 5 sessions", None, "Price did not move in the window", "Price did not move in the window", None,
-    ]  # fmt: skip
+    silent, flat = "No return in the last 5 sessions", "Price did not move in the window"
+    assert fits.reason[0, :5].tolist() == [silent, None, flat, flat, None]
     factors[:, 3] = factors[:, 0] + 2 * factors[:, 1]
     dependent = fit_model(returns, factors, [419])
     assert dependent.reason[0, 4] == "Factors are linearly dependent"
@@ -252,7 +251,7 @@ def test_a_factor_that_does_not_move_fails_the_fit(method: Method) -> None:
 
 
 def test_a_symbol_whose_own_sessions_cannot_tell_factors_apart_fails_alone() -> None:
-    """Promise: factors that are independent over the window but not over one symbol's sessions fail that symbol only."""
+    """Promise: factors that are dependent over one symbol's sessions, not over the window, fail that symbol only."""
     returns, factors = make_returns()
     factors[340:, 3] = factors[340:, 2]
     returns[:340, 0] = np.nan
@@ -261,7 +260,7 @@ def test_a_symbol_whose_own_sessions_cannot_tell_factors_apart_fails_alone() -> 
 
 
 def test_factors_may_lack_twelve_sessions_and_no_more() -> None:
-    """Promise: with 13 sessions of 252 without a factor the fit fails, naming the factor."""
+    """Promise: without a factor on 13 sessions of 252 the fit fails, naming the factor."""
     returns, factors = make_returns()
     factors[300:312, 1] = np.nan
     assert set(fit_model(returns, factors, [419]).reason[0]) == {None}

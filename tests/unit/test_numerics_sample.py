@@ -1,4 +1,4 @@
-"""The numerics on the shipped sample: golden answers made by other software, and what the method promises of real prices."""
+"""The numerics on the shipped sample: golden answers of other software, and what the method promises of real prices."""
 
 import csv
 from pathlib import Path
@@ -62,7 +62,7 @@ def golden(name: str) -> list[dict[str, str]]:
 
 
 def test_exposures_are_the_golden_ones(sample: Sample) -> None:
-    """Promise: betas, errors and fit on the dates worth remembering are statsmodels' (tests/golden/make_numerics.py)."""
+    """Promise: betas, errors and fit on the dates worth remembering are statsmodels' (golden/make_numerics.py)."""
     for row in golden("exposures"):
         end, s = int(np.searchsorted(sample.sessions, np.datetime64(row["date"]))), sample.symbols.index(row["symbol"])
         found = fit(sample.returns[:, [s]], sample.factors, [end], factor_names=NAMES)

@@ -43,7 +43,7 @@ def assert_same(one: Volatility, other: Volatility, series: list[int], sessions:
 
 
 def test_realized_volatility_is_the_annualised_standard_deviation() -> None:
-    """Promise: pandas' rolling std (ddof 1) of 21 and 63 sessions times sqrt(252); a gap anywhere in the window is null."""
+    """Promise: pandas' rolling std (ddof 1) of 21 and 63 sessions times sqrt(252); a gap in the window is null."""
     returns = with_gaps(make_returns())
     found = volatility(returns, range(272, LAST + 1))
     frame = pd.DataFrame(returns)
@@ -109,7 +109,7 @@ def test_trap_20_trend_is_seldom_said_of_constant_volatility() -> None:
 
 
 def test_percentile_counts_those_below_and_half_the_equal() -> None:
-    """Promise: today is compared with the 252 volatilities before it, itself not among them (scipy percentileofscore)."""
+    """Promise: today is compared with the 252 volatilities before it, not with itself (scipy percentileofscore)."""
     returns = make_returns()
     found = volatility(returns, [LAST])
     vols = pd.DataFrame(returns).rolling(21).std().to_numpy()
