@@ -142,7 +142,7 @@ def load_exposures(connection: Connection, book: Book, model: str, factors: Sequ
     )
     at_symbol = {symbol: i for i, symbol in enumerate(public)}
     at_session = {session.isoformat(): i for i, session in enumerate(book.sessions)}
-    for symbol, day, label, *row in connection.execute(query).tuples():
+    for symbol, day, label, *row in connection.execute(query):
         if day in at_session and symbol in at_symbol:
             cell = at_session[day], at_symbol[symbol]
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True

@@ -3,6 +3,7 @@
 A block that a run in progress covers is not started again: whoever comes second waits, and then plans anew.
 """
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +11,28 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from sigma_dagster.claims import Claim, claim_of
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.jobs import job_name
 from sigma_dagster.liveness import alive, host_tags, lives
 from sigma_dagster.planner import Block, Step
+from sigma_dagster.settings import PROJECT
 
 _POLL_SECONDS = 0.2
+
+#: The code location of workspace.yaml.
+LOCATION = "sigma_dagster"
 
 StepMetadata = dict[str, dict[str, Any]]
 
@@ -59,6 +71,7 @@ class Runner:
                 run_config=_run_config(block, onboarding or {}),
                 tags={**job.run_tags, **host_tags(), **self._partition_tags(block)},
                 asset_selection={dg.AssetKey(step.asset) for step in block.steps},
+                remote_job_origin=_origin(job.name),
             )
             if self._rivals(claim, before=run):
                 self._instance.delete_run(run_id)
@@ -99,6 +112,15 @@ class Runner:
             for r in records
             if claim.overlaps(claim_of(r.dagster_run, self._instance)) and lives(self._instance, r.dagster_run)
         ]
+
+
+def _origin(name: str) -> RemoteJobOrigin:
+    """Say where workspace.yaml has the job, so that the UI links the run to it and can run it again."""
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=f"{LOCATION}.definitions", working_directory=str(PROJECT)
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), name)
 
 
 def _run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Settings:
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
         return cls(
             home=home,
-            database_url=_text(environment, "SIGMA_DATABASE_URL", f"sqlite:///{home / 'sigma.db'}"),
+            database_url=_database_url(environment, f"sqlite:///{home / 'sigma.db'}"),
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
             start_date=_date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04")),
@@ -55,6 +55,14 @@ class Settings:
 
 def _text(environment: Mapping[str, str], name: str, default: str) -> str:
     return environment.get(name, "").strip() or default
+
+
+def _database_url(environment: Mapping[str, str], default: str) -> str:
+    url = _text(environment, "SIGMA_DATABASE_URL", default)
+    if not url.startswith(("sqlite:", "postgresql:")):
+        kind = url.split(":")[0]  # no more of it: what follows may hold a password
+        raise SettingsError(f"SIGMA_DATABASE_URL={kind}:...: a sqlite: or postgresql: URL is needed")
+    return url
 
 
 def _date(name: str, value: str) -> date:

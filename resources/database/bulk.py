@@ -68,7 +68,7 @@ def present(
     where = [within(key, keys), table.c.session.in_(sessions)]
     where += [table.c[name] == value for name, value in fixed.items()]
     counts: dict[Any, int] = dict(
-        connection.execute(sa.select(key, sa.func.count()).where(*where).group_by(key)).tuples().all()
+        connection.execute(sa.select(key, sa.func.count()).where(*where).group_by(key)).all()
     )
     partial = []
     for i, name in enumerate(keys):
@@ -78,7 +78,7 @@ def present(
             partial.append(name)
     if partial:
         where[0] = within(key, partial)
-        rows = connection.execute(sa.select(key, session_text(table)).where(*where)).tuples().all()
+        rows = connection.execute(sa.select(key, session_text(table)).where(*where)).all()
         scatter(found, rows, keys, sessions, lambda _row: True)
     return found
 

@@ -124,7 +124,7 @@ def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date
     known = np.zeros(shape, dtype=bool)
     at_symbol = {name: i for i, name in enumerate(symbols)}
     at_session = {session.isoformat(): i for i, session in enumerate(sessions)}
-    for name, day, price, paid, ratio in connection.execute(query).tuples():
+    for name, day, price, paid, ratio in connection.execute(query):
         i, j = at_session.get(day), at_symbol.get(name)
         if i is None or j is None:
             continue
@@ -139,7 +139,7 @@ def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date
 def revisions(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
     """Give the price revision of each stored symbol."""
     query = sa.select(symbol.c.symbol, symbol.c.revision).where(within(symbol.c.symbol, symbols))
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def split_ratios(connection: Connection, symbols: Sequence[str], start: date, end: date) -> dict[str, float]:
@@ -154,6 +154,6 @@ def split_ratios(connection: Connection, symbols: Sequence[str], start: date, en
         daily_price.c.split != 1,
     )
     ratios: dict[str, float] = {}
-    for name, ratio in connection.execute(query).tuples():
+    for name, ratio in connection.execute(query):
         ratios[name] = ratios.get(name, 1.0) * (ratio if start < end else 1 / ratio)
     return ratios

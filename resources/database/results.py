@@ -85,7 +85,7 @@ def store_portfolio(
 def _check_current(connection: Connection, read_at: Mapping[str, int]) -> None:
     # The rows are locked (SQLite: the database is), so that no price changes between this look and the commit.
     query = sa.select(symbol.c.symbol, symbol.c.revision).where(within(symbol.c.symbol, list(read_at)))
-    now = dict(connection.execute(query.with_for_update(read=True)).tuples().all())
+    now = dict(connection.execute(query.with_for_update(read=True)).all())
     changed = sorted(name for name, revision in read_at.items() if now.get(name) != revision)
     if changed:
         raise InputsChangedError(f"prices of {', '.join(changed[:5])} were rewritten while they were used")
@@ -119,7 +119,7 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
         factor_exposure.c.session.between(date.fromisoformat(min(sessions)), date.fromisoformat(max(sessions))),
         factor_exposure.c.model == columns["model"][0],
     )
-    old = {(row[0], row[1]): row[2:] for row in connection.execute(query).tuples()}
+    old = {(row[0], row[1]): row[2:] for row in connection.execute(query)}
     new = np.column_stack([columns[name] for name in names])
     before = np.array([old.get(key, new[i]) for i, key in enumerate(keys)], dtype=float)
     differs = ~np.isclose(before, new, equal_nan=True, **_SAME).all(axis=1)

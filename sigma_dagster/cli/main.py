@@ -222,5 +222,7 @@ def main() -> None:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
     except KeyboardInterrupt:
         _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
-    except (BlockFailedError, PortTakenError) as error:
+    except BlockFailedError as error:
+        _fail(1, f"{error}\nWhat was stored is kept; the same command finishes the rest.")
+    except PortTakenError as error:
         _fail(1, str(error))
