@@ -4,20 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-import dagster as dg
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from assets.daily_prices import price_sessions
+from assets.inputs import MissingInputsError, check_complete, listed, price_sessions
 from assets.numerics import portfolio as weighing
 from assets.numerics.arrays import CodeArray, FloatArray
 from assets.numerics.portfolio import Lots, Positions, Weights
 from assets.numerics.regression import QUALITY_LABELS
 from assets.numerics.returns import simple_returns
 from assets.numerics.risk import ReturnSeries, return_series
-from assets.symbol_results import check_complete
 from resources.database import prices
 from resources.database.bulk import session_text, within
 from resources.database.portfolios import Portfolio
@@ -25,10 +23,6 @@ from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
 
 _QUALITY_CODE = {label: code for code, label in enumerate(QUALITY_LABELS)}
-
-
-class MissingExposuresError(dg.Failure):
-    """Symbol rows that a portfolio row needs are not stored."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +56,25 @@ class SymbolExposures:
     se: FloatArray
     market_total: FloatArray
     residual_vol: FloatArray
+    r_squared: FloatArray
+    n_obs: FloatArray
     quality: CodeArray
 
 
-def load(connection: Connection, portfolio: Portfolio, sessions: Sequence[date], also: Sequence[str] = ()) -> Book:
+def load(
+    connection: Connection,
+    portfolio: Portfolio,
+    sessions: Sequence[date],
+    also: Sequence[str] = (),
+    *,
+    grid: Sequence[date] = (),
+) -> Book:
     """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
 
-    Raises MissingPricesError.
+    `grid` are the sessions that they look back on, where the caller knows them without asking the calendar.
+    Raises MissingInputsError.
     """
-    grid = price_sessions(sessions[0], sessions[-1])
+    grid = grid or price_sessions(sessions[0], sessions[-1])
     public = sorted({lot.symbol for lot in portfolio.lots if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in portfolio.lots if lot.asset_class == "private"})
     panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
@@ -125,10 +129,11 @@ def _lots(
 def load_exposures(connection: Connection, book: Book, model: str, factors: Sequence[str]) -> SymbolExposures:
     """Read the betas of the book's symbols at its sessions.
 
-    Raises MissingExposuresError naming the symbols that are held at a session without a row.
+    Raises MissingInputsError naming the symbols that are held at a session without a row.
     """
     table, public = factor_exposure, book.symbols[: book.public]
-    names = [f"beta_{name}" for name in factors] + [f"se_{name}" for name in factors] + ["market_total", "residual_vol"]
+    others = ["market_total", "residual_vol", "r_squared", "n_obs"]
+    names = [f"beta_{name}" for name in factors] + [f"se_{name}" for name in factors] + others
     query = sa.select(table.c.symbol, session_text(table), table.c.quality, *(table.c[name] for name in names)).where(
         within(table.c.symbol, public),
         table.c.session.between(book.sessions[0], book.sessions[-1]),
@@ -148,7 +153,8 @@ def load_exposures(connection: Connection, book: Book, model: str, factors: Sequ
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True
     _check_found(book, found)
     k = len(factors)
-    return SymbolExposures(numbers[..., :k], numbers[..., k : 2 * k], numbers[..., -2], numbers[..., -1], quality)
+    scalars = {name: numbers[..., 2 * k + i] for i, name in enumerate(others)}
+    return SymbolExposures(numbers[..., :k], numbers[..., k : 2 * k], quality=quality, **scalars)
 
 
 def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
@@ -156,8 +162,8 @@ def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
     if lacking.any():
         symbols = [book.symbols[i] for i in np.flatnonzero(lacking.any(axis=0))]
         days = np.flatnonzero(lacking.any(axis=1))
-        raise MissingExposuresError(
-            f"Portfolio {book.portfolio.name} holds {', '.join(symbols[:10])}{' ...' if len(symbols) > 10 else ''} "
+        raise MissingInputsError(
+            f"Portfolio {book.portfolio.name} holds {listed(symbols)} "
             f"without factor exposures at {len(days)} sessions in {book.sessions[days[0]]}..{book.sessions[days[-1]]}: "
             "materialize factor_exposures of these symbols first, or onboard the portfolio again"
         )

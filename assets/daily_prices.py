@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
+from assets.inputs import price_sessions
 from assets.numerics.constants import LOOKBACK_RETURNS
 from resources import calendar
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.tables import daily_price
 from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
-
-
-def price_sessions(first: date, last: date) -> list[date]:
-    """Give the sessions whose prices the results of the sessions `first` to `last` rest on."""
-    return calendar.sessions(calendar.shift(first, -LOOKBACK_RETURNS), last)
 
 
 @dataclass

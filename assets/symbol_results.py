@@ -10,17 +10,13 @@ import numpy as np
 from sqlalchemy import Connection, Table
 
 from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, groups, hit_rate
-from assets.daily_prices import price_sessions
+from assets.inputs import check_complete, price_sessions
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.prices import PricePanel
 from resources.database.results import with_current_inputs
 
 Columns = dict[str, Sequence[Any]]
-
-
-class MissingPricesError(dg.Failure):
-    """Prices that a result rests on are not stored."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +90,3 @@ def _compute_and_store(
         return columns
 
     return with_current_inputs(work)
-
-
-def check_complete(panel: PricePanel) -> None:
-    """Refuse to compute from a window that nobody has looked at yet: it would be silently short."""
-    unknown = ~panel.known
-    if unknown.any():
-        lacking = [panel.symbols[i] for i in np.flatnonzero(unknown.any(axis=0))]
-        days = np.flatnonzero(unknown.any(axis=1))
-        raise MissingPricesError(
-            f"No daily prices are stored of {', '.join(lacking[:10])}{' ...' if len(lacking) > 10 else ''} for "
-            f"{int(unknown.any(axis=1).sum())} sessions in {panel.sessions[days[0]]}..{panel.sessions[days[-1]]}, "
-            "which these rows look back on: materialize daily_prices of these symbols first, or onboard the portfolio"
-        )

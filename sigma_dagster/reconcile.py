@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 from sqlalchemy import Table
 
-from assets.daily_prices import price_sessions
+from assets.inputs import price_sessions
 from resources import calendar
 from resources.database import bulk, portfolios
 from resources.database.tables import (

@@ -67,9 +67,7 @@ def present(
         return found
     where = [within(key, keys), table.c.session.in_(sessions)]
     where += [table.c[name] == value for name, value in fixed.items()]
-    counts: dict[Any, int] = dict(
-        connection.execute(sa.select(key, sa.func.count()).where(*where).group_by(key)).all()
-    )
+    counts: dict[Any, int] = dict(connection.execute(sa.select(key, sa.func.count()).where(*where).group_by(key)).all())
     partial = []
     for i, name in enumerate(keys):
         count = counts.get(name, 0)

@@ -2,7 +2,8 @@
 
 One row of a result table is one finished computation: a row that exists is valid, and whatever would make it wrong
 deletes it in the same transaction. A null number beside a `reason` is a known absence; a missing row is work to do.
-Queries stand in the sibling modules, one per table group.
+Queries stand in the sibling modules, one per table group. Two views for people, `factor_exposure_by_factor` (a row a
+factor) and `position_factor_exposure` (positions beside their symbol's exposures), are made by the migrations.
 """
 
 from sqlalchemy import (

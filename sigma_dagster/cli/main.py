@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
@@ -216,7 +217,7 @@ def main() -> None:
         if "--json" in sys.argv:
             sys.stdout.write(json.dumps({"errors": [row._asdict() for row in error.errors]}, indent=2) + "\n")
         _fail(2, str(error))
-    except (InputError, SettingsError, AsOfError, NothingToPlanError, UnknownSourceError) as error:
+    except (InputError, SettingsError, AsOfError, NothingToPlanError, UnknownSourceError, CalendarError) as error:
         _fail(2, str(error))
     except SQLAlchemyError as error:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
