@@ -18,7 +18,7 @@ from dagster._core.storage.dagster_run import assets_are_externally_managed
 from numpy.typing import NDArray
 
 from resources import calendar
-from resources.event_log import provenance_tags, record_materializations
+from resources.event_log import provenance_tags, record_materializations, record_planned
 
 
 class BlockConfig(dg.Config):
@@ -112,6 +112,7 @@ class Recorder:
         if self.deferred:
             node = context.job_def.asset_layer.get(context.asset_key)
             self._tags = provenance_tags(context.instance, node, context.run.run_id)
+            record_planned(context.instance, context.run, context.asset_key)
 
     def __call__(self, written: Sequence[Cell], run_metadata: Mapping[str, Any]) -> None:
         """Record the cells in their order; the last one carries the numbers of the whole run beside its own."""

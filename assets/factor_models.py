@@ -1,4 +1,7 @@
-"""Factor models: which factors, from which proxies, fitted how. The fitting is `assets.numerics`' business."""
+"""Factor models: which factors, from which proxies, fitted how.
+
+Not here: the fitting (`assets.numerics.regression`), and reading a model that a user wrote (`sigma_dagster.model_file`).
+"""
 
 import hashlib
 import json
@@ -15,7 +18,7 @@ from assets.numerics.regression import Method
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor of the catalogue: the return of `proxy`, less the return of `minus` where one is named."""
+    """A factor: the return of `proxy`, less the return of `minus` where one is named."""
 
     name: str
     proxy: str
@@ -34,7 +37,7 @@ class FactorModel:
 
     @cached_property
     def definition(self) -> str:
-        """The whole definition as canonical JSON."""
+        """The whole definition, on which every number of its rows depends, as canonical JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @cached_property
@@ -60,6 +63,22 @@ class FactorModel:
         return np.column_stack(columns)
 
 
+#: The factor catalogue: what each factor is on US listings. A model may take other proxies, never other names.
+CATALOGUE = {
+    factor.name: factor
+    for factor in (
+        Factor("market", "SPY"),
+        Factor("value", "VTV", "VUG"),
+        Factor("growth", "VUG", "SPY"),
+        Factor("momentum", "MTUM", "SPY"),
+        Factor("quality", "QUAL", "SPY"),
+        Factor("size", "IWM", "SPY"),
+        Factor("low_volatility", "USMV", "SPY"),
+        Factor("interest_rate", "TLT"),
+    )
+}
+
+#: The built-in model of the sample: its market is an index, and its value ETF stands alone.
 SAMPLE_5 = FactorModel(
     "sample-5",
     (
@@ -71,3 +90,8 @@ SAMPLE_5 = FactorModel(
         Factor("value", "VLUE", "SP500"),
     ),
 )
+
+#: The built-in model of all other sources. Without growth: beside value it cannot be told apart (VIF 47).
+US_6 = FactorModel("us-6", tuple(factor for factor in CATALOGUE.values() if factor.name != "growth"))
+
+BUILT_IN = {model.name: model for model in (SAMPLE_5, US_6)}

@@ -9,7 +9,7 @@ from typing import Any
 from assets import checks
 from resources.database import portfolios
 from resources.database.portfolios import Lot
-from sigma_dagster import planner, reconcile, risk
+from sigma_dagster import liveness, planner, reconcile, risk
 from sigma_dagster.build import build_defs
 from sigma_dagster.environment import Environment
 from sigma_dagster.errors import BlockFailedError
@@ -139,7 +139,7 @@ def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force
     """Run what the portfolios lack, block by block, until the plan is empty."""
     todo = plan(env, names, as_of, force)
     tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
-    if not todo.blocks:
+    if not todo.blocks and not liveness.left_behind(env.settings.dagster_home):
         return tally
     with open_instance(env.settings) as instance:
         defs = build_defs(env)

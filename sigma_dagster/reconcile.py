@@ -20,10 +20,10 @@ from resources.database.tables import (
     symbol_volatility,
 )
 from resources.event_log import provenance_tags, record_materializations
+from sigma_dagster import liveness
 from sigma_dagster.claims import Claim, claim_of
 from sigma_dagster.environment import Environment
 from sigma_dagster.jobs import DEFER_TAG, JOB_ASSETS
-from sigma_dagster.liveness import HOST_TAG, lives
 
 _DONE_TAG = "sigma/reconciled"
 
@@ -38,17 +38,26 @@ _TABLES: dict[str, Table] = {
 
 def heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment) -> int:
     """Write the missing records of all runs that ended badly; return how many were missing."""
-    unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        if HOST_TAG in run.tags:
-            lives(instance, run)
-    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    home = env.settings.dagster_home
+    left = liveness.left_behind(home)
+    for run_id in left:
+        mark_dead(instance, run_id)
+    ended_badly = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
     healed = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true"})):
-        if _DONE_TAG not in run.tags:
+    for run in instance.get_runs(ended_badly):
+        if DEFER_TAG in run.tags and _DONE_TAG not in run.tags:
             healed += _heal(instance, defs, env, run)
             instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
+    for run_id in left:
+        liveness.forget(home, run_id)
     return healed
+
+
+def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run as failed whose process has ended, unless it finished."""
+    run = instance.get_run_by_id(run_id)
+    if run and not run.is_finished:
+        instance.report_run_failed(run, "The process that executed this run has ended.")
 
 
 def _heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment, run: dg.DagsterRun) -> int:
@@ -63,9 +72,7 @@ def _heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment, 
         key = dg.AssetKey(name)
         recorded = instance.get_materialized_partitions(key)
         lost: list[tuple[str, dict[str, Any]]] = [
-            (partition, {})
-            for partition in _rows(env, name, claim)
-            if partition not in recorded
+            (partition, {}) for partition in _rows(env, name, claim) if partition not in recorded
         ]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
         healed += record_materializations(instance, run, key, lost, tags=tags)

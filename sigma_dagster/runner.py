@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,11 +23,12 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from sigma_dagster import liveness
 from sigma_dagster.claims import Claim, claim_of
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.jobs import job_name
-from sigma_dagster.liveness import alive, host_tags, lives
 from sigma_dagster.planner import Block, Step
+from sigma_dagster.reconcile import mark_dead
 from sigma_dagster.settings import PROJECT
 
 _POLL_SECONDS = 0.2
@@ -42,6 +44,7 @@ class Runner:
 
     def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, say: Callable[[str], None]) -> None:
         self._instance = instance
+        self._home = Path(instance.root_directory)
         self._defs = defs
         self._say = say
 
@@ -64,12 +67,12 @@ class Runner:
         job = self._defs.resolve_job_def(job_name(block.dimension))
         claim = Claim.of_block(block)
         run_id = str(uuid.uuid4())
-        with alive(self._instance, run_id):
+        with liveness.alive(self._home, run_id):
             run = self._instance.create_run_for_job(
                 job_def=job,
                 run_id=run_id,
                 run_config=_run_config(block, onboarding or {}),
-                tags={**job.run_tags, **host_tags(), **self._partition_tags(block)},
+                tags={**job.run_tags, **liveness.host_tags(), **self._partition_tags(block)},
                 asset_selection={dg.AssetKey(step.asset) for step in block.steps},
                 remote_job_origin=_origin(job.name),
             )
@@ -77,8 +80,8 @@ class Runner:
                 self._instance.delete_run(run_id)
                 return None
             result = execute_run(InMemoryJob(job), run, self._instance)
-        if not result.success:
-            raise BlockFailedError(_failure(result.all_events))
+            if not result.success:
+                raise BlockFailedError(_failure(result.all_events))
         return _metadata(result.all_events)
 
     def _register(self, block: Block) -> None:
@@ -107,11 +110,18 @@ class Runner:
         if before is not None:
             own = next(record.storage_id for record in records if record.dagster_run.run_id == before.run_id)
             records = [record for record in records if record.storage_id < own]
-        return [
-            r
-            for r in records
-            if claim.overlaps(claim_of(r.dagster_run, self._instance)) and lives(self._instance, r.dagster_run)
-        ]
+        return [record for record in records if self._claims_part_of(claim, record.dagster_run)]
+
+    def _claims_part_of(self, claim: Claim, run: dg.DagsterRun) -> bool:
+        if not claim.overlaps(claim_of(run, self._instance)):
+            return False
+        if not liveness.is_local(run.tags):
+            # Dagster's daemon looks after its own; a run that nobody launched was only prepared.
+            return run.status != dg.DagsterRunStatus.NOT_STARTED
+        if liveness.is_alive(self._home, run.run_id):
+            return True
+        mark_dead(self._instance, run.run_id)
+        return False
 
 
 def _origin(name: str) -> RemoteJobOrigin:

@@ -1,9 +1,13 @@
 """Least squares of many symbols on the factors they share: the linear algebra of ``regression``, and no more of it.
 
-The factors of a window are the same for all symbols. So each session has one QR factorisation, ``X = Q R``, and the
-``Q'`` of a block of sessions stand on a band that meets the returns of all symbols in one matrix product. A symbol with
-gaps corrects its own triangle by the Cholesky factor of ``Q' M Q``, M its mask; that matrix is near the identity, so
-squaring costs no accuracy. Nothing is updated from one session to the next.
+The factors of a window are the same for all symbols, and those of neighbouring windows are nearly so. So a block of
+windows shares a basis: with ``X = Q R`` the QR factorisation of its first window, ``Z = X R^-1`` on all its sessions is
+near orthonormal on each of its windows. There ``Z' Z = C C'`` is near the identity, squaring costs no accuracy, and
+``C' R`` is the window's own triangle. A symbol with gaps has another ``C``, that of its own sessions. A window that is
+not near (a crash, a bad tick that comes or goes) begins a block of its own.
+
+``Z' y`` of all windows and symbols is one small matrix product for the sessions that all windows of the block have, and
+one for the others. Sums hold nothing but their own window, and nothing is updated from one session to the next.
 
 Shapes: B windows of W sessions, P = 1 + K columns (intercept, factors), S symbols, L sessions from the first of the
 first window to the last of the last one.
@@ -14,23 +18,32 @@ from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.linalg import solve_triangular
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 
 ROUNDING = 1e-13
 """A sum of squares about the mean below this share of the sum about zero is rounding."""
 SINGULAR = 1e-10
-"""A pivot of ``Q' M Q`` below this is rounding: a symbol's own sessions do not tell the factors apart."""
+"""A pivot of ``C C'`` below this is rounding: a symbol's own sessions do not tell the factors apart."""
+NEAR = 10.0
+"""Largest by smallest eigenvalue of ``Z' Z`` up to which a window shares its block's basis."""
+SOUND = 1e7
+"""Condition up to which the factors of a window can be a basis for others."""
 
 
 @dataclass(frozen=True)
 class Windows:
     """The factor windows of a block of sessions, factorised."""
 
-    q: FloatArray
-    """(B, W, P) orthonormal columns; sessions that lack a factor are rows of zeros."""
+    z: FloatArray
+    """(L, P) the sessions in the basis of the block; those that lack a factor are rows of zeros."""
+    gram: FloatArray
+    """(B, P, P) ``Z' Z`` of each window."""
+    inverse_lower: FloatArray
+    """(B, P, P) ``C^-1``."""
     r: FloatArray
-    """(B, P, P) upper triangular."""
+    """(B, P, P) upper triangle of each window."""
     n_obs: IntArray
     """(B,) sessions with every factor."""
     lacking: IntArray
@@ -73,13 +86,31 @@ def windows_of(factors: FloatArray, ends: IntArray, window: int) -> FloatArray:
 
 
 def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:
-    """QR of intercept and factors (T, K) for the windows that end at the rows (B,)."""
-    windows = windows_of(factors, ends, window)
-    present = np.isfinite(windows)
-    complete = present.all(axis=2, keepdims=True)
-    design = np.concatenate([np.ones((*windows.shape[:2], 1)), windows], axis=2)
-    q, r = np.linalg.qr(np.where(complete, design, 0.0))
-    return Windows(q, r, complete.sum(axis=(1, 2)), window - present.sum(axis=1), ends - ends[0])
+    """Factorise the windows of factors (T, K) that end at the rows (B,): the first, and those after it that are near.
+
+    The rows must lie within one window.
+    """
+    rows, offsets = factors[ends[0] - window + 1 : ends[-1] + 1], ends - ends[0]
+    present = np.isfinite(rows)
+    complete = present.all(axis=1, keepdims=True)
+    design = np.where(complete, np.concatenate([np.ones((len(rows), 1)), rows], axis=1), 0.0)
+    q, r = np.linalg.qr(design[:window])
+    if condition(r[None])[0] > SOUND:
+        z, gram = q, np.eye(len(r))[None]
+    else:
+        z = solve_triangular(r, design.T, trans="T").T
+        gram = _near(_window_grams(z, offsets, window))
+    offsets = offsets[: len(gram)]
+    lower = np.linalg.cholesky(gram)
+    return Windows(
+        z=z[: offsets[-1] + window],
+        gram=gram,
+        inverse_lower=np.linalg.inv(lower),
+        r=np.swapaxes(lower, 1, 2) @ r,
+        n_obs=_window_counts(complete, offsets, window)[:, 0],
+        lacking=_window_counts(~present, offsets, window),
+        offsets=offsets,
+    )
 
 
 def moving(r: FloatArray) -> BoolArray:
@@ -107,34 +138,33 @@ def max_vif(r: FloatArray) -> FloatArray:
 
 def project(windows: Windows, values: FloatArray) -> Projection:
     """Project returns (L, S), 0 where missing, as if every symbol had every session."""
-    n_windows, width, n_columns = windows.q.shape
-    whole = np.ones((n_windows, width, 1))
+    width, ones = len(values) - windows.offsets[-1], np.ones((len(values), 1))
     return Projection(
         r=windows.r[..., None],
-        w=(_on_band(windows.q, windows.offsets, len(values)) @ values).reshape(n_windows, n_columns, -1),
-        squares=_on_band(whole, windows.offsets, len(values)) @ values**2,
+        w=windows.inverse_lower @ _window_sums(windows.z, values, windows.offsets, width),
+        squares=_window_sums(ones, values**2, windows.offsets, width)[:, 0],
         n_obs=windows.n_obs[:, None],
-        singular=np.zeros((n_windows, 1), dtype=bool),
+        singular=np.zeros((len(windows.r), 1), dtype=bool),
     )
 
 
 def project_gaps(windows: Windows, projection: Projection, columns: IntArray, missing: BoolArray) -> Projection:
     """Correct the projection of some symbols for the sessions (L, columns) that they miss.
 
-    With ``M`` the mask of the sessions that a symbol has and ``Q' M Q = C C'``, its own design has the triangle
-    ``C' R`` and the projection ``C^-1 Q' M y``.
+    With ``M`` the mask of the sessions that a symbol has and ``Z' M Z = C C'``, its own design has the triangle
+    ``C' R`` and the projection ``C^-1 Z' M y``.
     """
-    n_windows, width, n_columns = windows.q.shape
+    n_columns, width = windows.z.shape[1], len(missing) - windows.offsets[-1]
     i, j = np.triu_indices(n_columns)
-    products = np.concatenate([windows.q[..., i] * windows.q[..., j], np.ones((n_windows, width, 1))], axis=2)
-    band = _on_band(products, windows.offsets, len(missing))
-    lost = (band @ missing.astype(np.float64)).reshape(n_windows, len(i) + 1, -1)
-    gram = np.empty((n_windows, n_columns, n_columns, len(columns)))
-    gram[:, i, j] = gram[:, j, i] = np.eye(n_columns)[i, j][:, None] - lost[:, :-1]
+    products = np.concatenate([windows.z[:, i] * windows.z[:, j], np.ones((len(missing), 1))], axis=1)
+    lost = _window_sums(products, missing.astype(np.float64), windows.offsets, width)
+    gram = np.empty((len(windows.r), n_columns, n_columns, len(columns)))
+    gram[:, i, j] = gram[:, j, i] = windows.gram[:, i, j, None] - lost[:, :-1]
     lower, singular = _cholesky(gram)
+    to_basis = np.linalg.inv(windows.inverse_lower)
     return Projection(
-        r=np.einsum("bkis,bkj->bijs", lower, windows.r),
-        w=_forward(lower, projection.w[..., columns]),
+        r=np.einsum("bkis,bkj->bijs", lower, np.swapaxes(windows.inverse_lower, 1, 2) @ windows.r),
+        w=_forward(lower, to_basis @ projection.w[..., columns]),
         squares=projection.squares[:, columns],
         n_obs=windows.n_obs[:, None] - np.rint(lost[:, -1]).astype(np.int64),
         singular=singular,
@@ -142,7 +172,9 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
 
 
 def inverse_triangle(r: FloatArray) -> FloatArray:
-    """Inverses of upper triangles (B, P, P, S)."""
+    """Inverses of upper triangles (B, P, P, 1 or S)."""
+    if r.shape[3] == 1:
+        return np.linalg.inv(r[..., 0])[..., None]
     inverse = np.zeros_like(r)
     for j in range(r.shape[1]):
         inverse[:, j, j] = 1.0 / r[:, j, j]
@@ -160,12 +192,36 @@ def times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     return product
 
 
-def _on_band(columns: FloatArray, offsets: IntArray, length: int) -> FloatArray:
-    """(B C, length) the columns (B, W, C) of each window as rows, where the window lies among the sessions."""
-    band = np.zeros((len(columns), columns.shape[2], length))
-    for rows, window, offset in zip(band, columns, offsets, strict=True):
-        rows[:, offset : offset + len(window)] = window.T
-    return band.reshape(-1, length)
+def _window_sums(columns: FloatArray, values: FloatArray, offsets: IntArray, width: int) -> FloatArray:
+    """(B, C, S) sums over each window of the products of columns (L, C) and values (L, S).
+
+    The sessions that all windows have are summed once; the others stand on a band, each window's own.
+    """
+    shared = slice(int(offsets[-1]), width)
+    edges = np.r_[: shared.start, width : len(columns)]
+    inside = (edges >= offsets[:, None]) & (edges < offsets[:, None] + width)
+    band = (inside[:, None] * columns[edges].T).reshape(-1, len(edges))
+    sums: FloatArray = (band @ values[edges]).reshape(len(offsets), columns.shape[1], -1)
+    sums += columns[shared].T @ values[shared]
+    return sums
+
+
+def _window_grams(z: FloatArray, offsets: IntArray, width: int) -> FloatArray:
+    """(B, P, P) ``Z' Z`` of each window of z (L, P)."""
+    products = (z[:, :, None] * z[:, None]).reshape(len(z), -1)
+    return _window_sums(products, np.ones((len(z), 1)), offsets, width).reshape(-1, z.shape[1], z.shape[1])
+
+
+def _near(gram: FloatArray) -> FloatArray:
+    """The leading grams (B, P, P) that are near the identity; the first is it."""
+    eigenvalues = np.linalg.eigvalsh(gram)
+    far = np.flatnonzero(eigenvalues[:, -1] > NEAR * eigenvalues[:, 0])
+    return gram[: far[0]] if far.size else gram
+
+
+def _window_counts(flags: BoolArray, offsets: IntArray, width: int) -> IntArray:
+    """(B, C) how many sessions of each window have the flags (L, C)."""
+    return sliding_window_view(flags, width, axis=0)[offsets].sum(axis=2)
 
 
 def _cholesky(gram: FloatArray) -> tuple[FloatArray, BoolArray]:

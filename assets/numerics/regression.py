@@ -225,9 +225,9 @@ def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, 
     values = np.where(finite & complete, returns, 0.0)
     missing = complete & ~finite
     recent = trailing_sum(finite.astype(np.int8), RECENT_SESSIONS)[ends] > 0
-    for block in _blocks(ends):
-        rows = slice(int(ends[block][0]) - model.window + 1, int(ends[block][-1]) + 1)
-        examined = _examine(kernel.factorise(factors, ends[block], model.window), model)
+    for block, windows in _blocks(factors, ends, model.window):
+        rows = slice(int(ends[block.start]) - model.window + 1, int(ends[block.stop - 1]) + 1)
+        examined = _examine(windows, model)
         fits.condition[block], fits.max_vif[block] = examined.condition, examined.max_vif
         projection = kernel.project(examined.windows, values[rows])
         _store(fits, block, slice(None), examined, projection, recent[block], model)
@@ -236,13 +236,14 @@ def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, 
             _store(fits, block, columns, examined, own, recent[block][:, columns], model)
 
 
-def _blocks(ends: IntArray) -> Iterator[slice]:
-    """Runs of targets near enough to share a band."""
+def _blocks(factors: FloatArray, ends: IntArray, window: int) -> Iterator[tuple[slice, Windows]]:
+    """Runs of targets whose windows share a basis."""
     first = 0
-    for last in range(1, len(ends) + 1):
-        if last == len(ends) or ends[last] - ends[first] >= _BLOCK_SESSIONS:
-            yield slice(first, last)
-            first = last
+    while first < len(ends):
+        reach = int(np.searchsorted(ends, ends[first] + min(_BLOCK_SESSIONS, window)))
+        windows = kernel.factorise(factors, ends[first:reach], window)
+        yield slice(first, first + len(windows.r)), windows
+        first += len(windows.r)
 
 
 def _gap_columns(missing: BoolArray) -> Iterator[IntArray]:
