@@ -1,4 +1,7 @@
-"""A portfolio's inputs over some sessions, as arrays: lots, prices, weights, the returns its weights would have had."""
+"""A portfolio over some sessions, as arrays: lots, prices, weights, the returns its weights would have had, risk split.
+
+No Dagster: the command line reads books too.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +12,21 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from assets.factor_models import FactorModel
 from assets.inputs import MissingInputsError, check_complete, listed, price_sessions
 from assets.numerics import portfolio as weighing
+from assets.numerics import regression, risk
 from assets.numerics.arrays import CodeArray, FloatArray
 from assets.numerics.portfolio import Lots, Positions, Weights
-from assets.numerics.regression import QUALITY_LABELS
 from assets.numerics.returns import simple_returns
-from assets.numerics.risk import ReturnSeries, return_series
+from assets.numerics.risk import ReturnSeries, RiskSplit
 from resources.database import prices
 from resources.database.bulk import session_text, within
-from resources.database.portfolios import Portfolio
+from resources.database.portfolios import Lot, Portfolio
 from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
 
-_QUALITY_CODE = {label: code for code, label in enumerate(QUALITY_LABELS)}
+_QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LABELS)}
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ def load(
     Raises MissingInputsError.
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
-    public = sorted({lot.symbol for lot in portfolio.lots if lot.asset_class == "public"})
-    private = sorted({lot.symbol for lot in portfolio.lots if lot.asset_class == "private"})
+    held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
+    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
+    private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
     panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
     check_complete(panel)
     days = np.array(grid, dtype="datetime64[D]")
@@ -84,7 +89,7 @@ def load(
     shape = (len(grid), len(private))
     close = np.hstack([panel.close[:, : len(public)], np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
-    lots = _lots(connection, portfolio, public, private, grid)
+    lots = _lots(connection, held, portfolio.basis, public, private, grid)
     positions = weighing.value_positions(lots, close, split, days, targets)
     weights = weighing.weigh(positions, portfolio.equity)
     returns = np.hstack(
@@ -101,28 +106,32 @@ def load(
         positions=positions,
         weights=weights,
         returns=returns,
-        series=return_series(weights, returns, targets),
+        series=risk.return_series(weights, returns, targets),
     )
 
 
 def _lots(
-    connection: Connection, portfolio: Portfolio, public: Sequence[str], private: Sequence[str], grid: Sequence[date]
+    connection: Connection,
+    held: Sequence[Lot],
+    imported: date,
+    public: Sequence[str],
+    private: Sequence[str],
+    grid: Sequence[date],
 ) -> Lots:
     column = {("public", symbol): i for i, symbol in enumerate(public)}
     column |= {("private", symbol): len(public) + i for i, symbol in enumerate(private)}
-    basis = min(max(portfolio.basis, grid[0]), grid[-1])
-    ratio = prices.split_ratios(connection, public, portfolio.basis, basis)
-    scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in portfolio.lots])
-    count = len(portfolio.lots)
+    basis = min(max(imported, grid[0]), grid[-1])
+    ratio = prices.split_ratios(connection, public, imported, basis)
+    scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in held])
     return Lots(
-        symbol=np.array([column[lot.asset_class, lot.symbol] for lot in portfolio.lots]),
-        quantity=np.array([lot.quantity for lot in portfolio.lots]) * scale,
-        entry_price=np.array([lot.entry_price for lot in portfolio.lots]) / scale,
-        entry_date=np.array([lot.entry_date for lot in portfolio.lots], dtype="datetime64[D]"),
-        exit_date=np.array([lot.exit_date for lot in portfolio.lots], dtype="datetime64[D]"),
-        basis=np.full(count, basis, dtype="datetime64[D]"),
-        private=np.array([lot.asset_class == "private" for lot in portfolio.lots]),
-        cash=np.zeros(count, dtype=bool),
+        symbol=np.array([column[lot.asset_class, lot.symbol] for lot in held], dtype=np.int64),
+        quantity=np.array([lot.quantity for lot in held]) * scale,
+        entry_price=np.array([lot.entry_price for lot in held]) / scale,
+        entry_date=np.array([lot.entry_date for lot in held], dtype="datetime64[D]"),
+        exit_date=np.array([lot.exit_date for lot in held], dtype="datetime64[D]"),
+        basis=np.full(len(held), basis, dtype="datetime64[D]"),
+        private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
+        cash=np.zeros(len(held), dtype=bool),
     )
 
 
@@ -167,3 +176,17 @@ def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
             f"without factor exposures at {len(days)} sessions in {book.sessions[days[0]]}..{book.sessions[days[-1]]}: "
             "materialize factor_exposures of these symbols first, or onboard the portfolio again"
         )
+
+
+def split_risk(book: Book, own: SymbolExposures, model: FactorModel) -> RiskSplit | None:
+    """Split the book's variance by factors and positions; None if the model's betas do not add up.
+
+    The book must have been loaded with the prices of the model's proxies.
+    """
+    if model.method == "univariate":
+        return None
+    panel, names = book.panel, model.factor_names
+    factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
+    covariance = regression.factor_covariance(factors, book.targets, model.window)
+    market = names.index(regression.MARKET) if regression.MARKET in names else None
+    return risk.split_risk(book.weights, own.beta, own.residual_vol, covariance, book.series, market)

@@ -53,8 +53,9 @@ def result(model: FactorModel, *, replace: bool) -> SymbolResult:
     """Say how rows of `factor_exposure` come about."""
     return SymbolResult(
         table=factor_exposure,
-        rows_are="factor exposure",
-        found_are="factor betas",
+        row="factor exposure",
+        rows="factor exposures",
+        numbers="factor betas",
         fixed={"model": model.key},
         inputs=model.proxies,
         compute=partial(_compute, model),

@@ -1,5 +1,6 @@
 """The asset `portfolio_factor_exposures`: how each portfolio moves with each factor, and where its risk comes from."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,10 @@ from sqlalchemy import Connection
 
 from assets import book, portfolio_results
 from assets.block import BlockConfig
-from assets.book import Book
+from assets.book import Book, SymbolExposures
 from assets.factor_models import FactorModel
-from assets.numerics import portfolio, regression, risk
-from assets.numerics.returns import simple_returns
+from assets.numerics import portfolio, regression
+from assets.numerics.risk import NO_SPLIT_UNIVARIATE
 from assets.portfolio_results import Columns, PortfolioResult
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
@@ -66,7 +67,7 @@ def result(model: FactorModel) -> PortfolioResult:
     """Say how rows of `portfolio_factor_exposure` come about."""
     return PortfolioResult(
         table=portfolio_factor_exposure,
-        rows_are="portfolio factor exposure",
+        row="portfolio factor exposure",
         fixed={"model": model.key},
         inputs=model.proxies,
         compute=partial(_compute, model),
@@ -74,26 +75,32 @@ def result(model: FactorModel) -> PortfolioResult:
 
 
 def _compute(model: FactorModel, connection: Connection, loaded: Book) -> Columns:
-    names, weights = model.factor_names, loaded.weights
-    own = book.load_exposures(connection, loaded, model.key, names)
+    weights = loaded.weights
+    own = book.load_exposures(connection, loaded, model.key, model.factor_names)
     exposures = portfolio.expose(weights, own.beta, own.se, own.market_total, own.quality)
-    panel = loaded.panel
-    factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
-    covariance = regression.factor_covariance(factors, loaded.targets, model.window)
-    market = names.index(regression.MARKET) if regression.MARKET in names else None
-    split = risk.split_risk(weights, own.beta, own.residual_vol, covariance, loaded.series, market)
     columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
-    for k, name in enumerate(names):
+    for k, name in enumerate(model.factor_names):
         columns[f"exposure_{name}"] = exposures.exposure[:, k]
         columns[f"se_{name}"] = exposures.se[:, k]
-        columns[f"share_{name}"] = split.by_factor[:, k]
     for name in ("weight_basis", "entry_share", "stale_share", "gross", "net", "denominator"):
         columns[name] = getattr(weights, name)
     for name in ("market_total", "weight_coverage", "reason"):
         columns[name] = getattr(exposures, name)
     columns["quality"] = regression.QUALITY_LABELS[exposures.quality]
-    columns["r_squared"] = 1 - split.specific
-    columns["share_specific"] = split.specific
-    columns["split_vol"] = split.split_vol
-    columns["split_ratio"] = split.split_ratio
+    return {**columns, **_split_columns(model, loaded, own, columns["reason"])}
+
+
+def _split_columns(model: FactorModel, loaded: Book, own: SymbolExposures, reason: Sequence[str | None]) -> Columns:
+    split = book.split_risk(loaded, own, model)
+    if split is None:
+        # The exposures are there; only what they cannot be added up to is missing, and this says why.
+        return {"reason": [why or NO_SPLIT_UNIVARIATE for why in reason]}
+    columns: dict[str, Any] = {
+        "share_specific": split.specific,
+        "r_squared": 1 - split.specific,
+        "split_vol": split.split_vol,
+        "split_ratio": split.split_ratio,
+    }
+    for k, name in enumerate(model.factor_names):
+        columns[f"share_{name}"] = split.by_factor[:, k]
     return columns

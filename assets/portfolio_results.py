@@ -25,7 +25,7 @@ class PortfolioResult:
     """How the rows of one portfolio table come about."""
 
     table: Table
-    rows_are: str
+    row: str  # in the log
     fixed: Mapping[str, Any]
     inputs: Sequence[str]  # symbols whose prices every row rests on, beside those held
     compute: Callable[[Connection, Book], Columns]
@@ -50,7 +50,7 @@ def materialize(
             _log_values(context, loaded)
             written += [Cell(one.name, session) for session in sessions]
     stored = len(written)
-    context.log.info(f"Stored {stored} NEW {result.rows_are} records of {len(found)} portfolios, skipped {skipped}")
+    context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     metadata: dict[str, Any] = {
         "records_stored": stored,
         "records_skipped_cached": skipped,

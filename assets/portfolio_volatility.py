@@ -61,4 +61,4 @@ def _compute(_connection: Connection, loaded: Book) -> Columns:
     return columns
 
 
-RESULT = PortfolioResult(table=table, rows_are="portfolio volatility", fixed={}, inputs=(), compute=_compute)
+RESULT = PortfolioResult(table=table, row="portfolio volatility", fixed={}, inputs=(), compute=_compute)

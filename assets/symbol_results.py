@@ -24,8 +24,9 @@ class SymbolResult:
     """How the rows of one result table come about."""
 
     table: Table
-    rows_are: str  # in the log, such as "factor exposure"
-    found_are: str  # in the log, such as "factor betas"
+    row: str  # in the log, such as "factor exposure"
+    rows: str  # such as "factor exposures"
+    numbers: str  # such as "factor betas"
     fixed: Mapping[str, Any]  # further key columns
     inputs: Sequence[str]  # symbols whose prices every row rests on
     # (panel, the block's symbols, positions of the target sessions in the panel) -> columns in symbol-major order
@@ -44,11 +45,10 @@ def materialize(
     wanted = np.ones_like(have) if config.force else ~have
     total = len(block.keys) + config.cached_keys
     complete = int((~wanted.any(axis=1)).sum()) + config.cached_keys
-    context.log.info(f"Storing {result.rows_are}s for {total} symbols (force={config.force})")
+    context.log.info(f"Storing {result.rows} for {total} symbols (force={config.force})")
     if complete:
         context.log.info(
-            f"Found {complete}/{total} symbols with existing {result.found_are} for {block.span} "
-            "(skipping recalculation)"
+            f"Found {complete}/{total} symbols with existing {result.numbers} for {block.span} (skipping recalculation)"
         )
     written: list[Cell] = []
     fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)
@@ -59,8 +59,8 @@ def materialize(
         fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
         written += [Cell(symbol, session) for symbol in symbols for session in sessions]
     stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
-    context.log.info(f"Stored {stored} NEW {result.rows_are} records")
-    context.log.info(f"Skipped {skipped} records with cached {result.found_are} (optimization)")
+    context.log.info(f"Stored {stored} NEW {result.row} records")
+    context.log.info(f"Skipped {skipped} records with cached {result.numbers} (optimization)")
     metadata: dict[str, Any] = {
         "records_stored": stored,
         "records_skipped_cached": skipped,

@@ -63,8 +63,9 @@ def _compute(panel: PricePanel, symbols: Sequence[str], targets: Sequence[int]) 
 
 RESULT = SymbolResult(
     table=table,
-    rows_are="volatility",
-    found_are="volatility",
+    row="volatility",
+    rows="volatility",
+    numbers="volatility",
     fixed={},
     inputs=(),
     compute=_compute,

@@ -13,12 +13,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
-from dagster._core.execution.api import execute_run
+from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.snap import snapshot_from_execution_plan
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -68,14 +69,7 @@ class Runner:
         claim = Claim.of_block(block)
         run_id = str(uuid.uuid4())
         with liveness.alive(self._home, run_id):
-            run = self._instance.create_run_for_job(
-                job_def=job,
-                run_id=run_id,
-                run_config=_run_config(block, onboarding or {}),
-                tags={**job.run_tags, **liveness.host_tags(), **self._partition_tags(block)},
-                asset_selection={dg.AssetKey(step.asset) for step in block.steps},
-                remote_job_origin=_origin(job.name),
-            )
+            run = self._create_run(run_id, job, block, onboarding or {})
             if self._rivals(claim, before=run):
                 self._instance.delete_run(run_id)
                 return None
@@ -83,6 +77,35 @@ class Runner:
             if not result.success:
                 raise BlockFailedError(_failure(result.all_events))
         return _metadata(result.all_events)
+
+    def _create_run(
+        self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]
+    ) -> dg.DagsterRun:
+        """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
+        selection = {dg.AssetKey(step.asset) for step in block.steps}
+        subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
+        config, tags = _run_config(block, onboarding), self._partition_tags(block)
+        plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
+        return self._instance.create_run(
+            job_name=job.name,
+            run_id=run_id,
+            run_config=config,
+            status=None,
+            tags={**job.run_tags, **liveness.host_tags(), **tags},
+            root_run_id=None,
+            parent_run_id=None,
+            step_keys_to_execute=plan.step_keys_to_execute,
+            execution_plan_snapshot=snapshot_from_execution_plan(plan, subset.get_job_snapshot_id()),
+            job_snapshot=subset.get_job_snapshot(),
+            parent_job_snapshot=subset.get_parent_job_snapshot(),
+            asset_selection=selection,
+            asset_check_selection=set(),
+            resolved_op_selection=None,
+            op_selection=None,
+            remote_job_origin=_origin(job.name),
+            job_code_origin=None,
+            asset_graph=subset.asset_layer.asset_graph,
+        )
 
     def _register(self, block: Block) -> None:
         known = set(self._instance.get_dynamic_partitions(block.dimension))

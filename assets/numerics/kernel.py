@@ -92,7 +92,7 @@ def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:
     """
     rows, offsets = factors[ends[0] - window + 1 : ends[-1] + 1], ends - ends[0]
     present = np.isfinite(rows)
-    complete = present.all(axis=1, keepdims=True)
+    complete: BoolArray = np.all(present, axis=1, keepdims=True)
     design = np.where(complete, np.concatenate([np.ones((len(rows), 1)), rows], axis=1), 0.0)
     q, r = np.linalg.qr(design[:window])
     if condition(r[None])[0] > SOUND:
@@ -174,7 +174,7 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
 def inverse_triangle(r: FloatArray) -> FloatArray:
     """Inverses of upper triangles (B, P, P, 1 or S)."""
     if r.shape[3] == 1:
-        return np.linalg.inv(r[..., 0])[..., None]
+        return np.asarray(np.linalg.inv(r[..., 0])[..., None], dtype=np.float64)
     inverse = np.zeros_like(r)
     for j in range(r.shape[1]):
         inverse[:, j, j] = 1.0 / r[:, j, j]
@@ -200,9 +200,9 @@ def _window_sums(columns: FloatArray, values: FloatArray, offsets: IntArray, wid
     shared = slice(int(offsets[-1]), width)
     edges = np.r_[: shared.start, width : len(columns)]
     inside = (edges >= offsets[:, None]) & (edges < offsets[:, None] + width)
-    band = (inside[:, None] * columns[edges].T).reshape(-1, len(edges))
-    sums: FloatArray = (band @ values[edges]).reshape(len(offsets), columns.shape[1], -1)
-    sums += columns[shared].T @ values[shared]
+    band = (inside[:, None] * columns[edges].T).reshape(len(offsets) * columns.shape[1], len(edges))
+    own = (band @ values[edges]).reshape(len(offsets), columns.shape[1], values.shape[1])
+    sums: FloatArray = own + columns[shared].T @ values[shared]
     return sums
 
 
@@ -221,7 +221,8 @@ def _near(gram: FloatArray) -> FloatArray:
 
 def _window_counts(flags: BoolArray, offsets: IntArray, width: int) -> IntArray:
     """(B, C) how many sessions of each window have the flags (L, C)."""
-    return sliding_window_view(flags, width, axis=0)[offsets].sum(axis=2)
+    counts: IntArray = sliding_window_view(flags, width, axis=0)[offsets].sum(axis=2)
+    return counts
 
 
 def _cholesky(gram: FloatArray) -> tuple[FloatArray, BoolArray]:
