@@ -1,16 +1,19 @@
-"""What a Dagster run computes, read off its tags and config: the rectangle that nobody else should start meanwhile."""
+"""What a Dagster run computes, read off its config or tags: what nobody else should start while it is in progress."""
 
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
 
+from sigma_dagster import liveness
 from sigma_dagster.jobs import JOB_ASSETS
 from sigma_dagster.planner import Block
 
@@ -78,3 +81,33 @@ def _of_partitions(
         return None
     named = tuple(keys[keys.index(first_key) : keys.index(last_key) + 1])
     return Claim(dimension, assets, named, date.fromisoformat(first), date.fromisoformat(last))
+
+
+def rivals(instance: dg.DagsterInstance, claim: Claim, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:
+    """Give the runs in progress that cover a part of the claim; those created before a run, where one is given.
+
+    A run whose process has ended is marked as failed and is no rival.
+    """
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    if before is not None:
+        own = next(record.storage_id for record in records if record.dagster_run.run_id == before.run_id)
+        records = [record for record in records if record.storage_id < own]
+    runs = [record.dagster_run for record in records]
+    return [run for run in runs if claim.overlaps(claim_of(run, instance)) and _is_executed(instance, run)]
+
+
+def _is_executed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    if not liveness.is_local(run.tags):
+        # Dagster's daemon looks after its own; a run that nobody launched was only prepared.
+        return run.status != dg.DagsterRunStatus.NOT_STARTED
+    if liveness.is_alive(Path(instance.root_directory), run.run_id):
+        return True
+    mark_dead(instance, run.run_id)
+    return False
+
+
+def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run as failed whose process has ended, unless it finished."""
+    run = instance.get_run_by_id(run_id)
+    if run and not run.is_finished:
+        instance.report_run_failed(run, "The process that executed this run has ended.")

@@ -4,8 +4,8 @@ Pure over the database: it reads which rows exist, never a price, and changes no
 `sigma_dagster.runner`'s business.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
@@ -57,9 +57,10 @@ class Wanted:
         """How many rows are to be made."""
         return int(self.missing.sum())
 
-    def span(self) -> tuple[date, date]:
-        """The first and last session that something is to be made for."""
-        days = np.flatnonzero(self.missing.any(axis=0))
+    def span(self, keys: Sequence[str]) -> tuple[date, date]:
+        """The first and last session that something is to be made for, of some keys that lack a session."""
+        rows = np.isin(self.keys, keys)
+        days = np.flatnonzero(self.missing[rows].any(axis=0))
         return self.sessions[days[0]], self.sessions[days[-1]]
 
     def step(self, asset: str, counted: Sequence[str]) -> "Step":
@@ -81,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Block:
-    """One run: the rectangle keys x sessions from `first` to `last` that covers what is missing."""
+    """One run: for each asset, what its keys lack from session `first` to session `last`."""
 
     dimension: str  # "symbol" or "portfolio"
     keys: tuple[str, ...]
@@ -109,6 +110,7 @@ class WorkPlan:
     volatility: Wanted
     portfolio_exposures: Wanted
     portfolio_volatility: Wanted
+    max_keys: int  # of one run
 
     @cached_property
     def fetch(self) -> dict[str, int]:
@@ -129,33 +131,40 @@ class WorkPlan:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The runs that make it, in order."""
-        held, names = self.exposures.keys, self.portfolio_exposures.keys
+        """The runs that make it, in order: symbols before portfolios, factor proxies first."""
         symbols = [
-            (self.prices, self.prices.step("daily_prices", held)),
-            (self.exposures, self.exposures.step("factor_exposures", held)),
-            (self.volatility, self.volatility.step("symbol_volatility", held)),
+            self.prices.step("daily_prices", self.exposures.keys),
+            self.exposures.step("factor_exposures", self.exposures.keys),
+            self.volatility.step("symbol_volatility", self.volatility.keys),
         ]
         portfolios = [
-            (self.portfolio_exposures, self.portfolio_exposures.step("portfolio_factor_exposures", names)),
-            (self.portfolio_volatility, self.portfolio_volatility.step("portfolio_volatility", names)),
+            self.portfolio_exposures.step("portfolio_factor_exposures", self.portfolio_exposures.keys),
+            self.portfolio_volatility.step("portfolio_volatility", self.portfolio_volatility.keys),
         ]
-        blocks = [
-            _block("symbol", symbols, self.exposures.sessions),
-            _block("portfolio", portfolios, self.portfolio_exposures.sessions),
-        ]
-        return tuple(block for block in blocks if block)
+        return (*self._split("symbol", symbols), *self._split("portfolio", portfolios))
 
+    def _split(self, dimension: str, steps: Sequence[Step]) -> Iterator[Block]:
+        keys = list(dict.fromkeys(key for step in steps for key in step.keys))
+        for start in range(0, len(keys), self.max_keys):
+            part = set(keys[start : start + self.max_keys])
+            named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
+            due = tuple(step for step in named if step.keys)
+            # What was found stored is reported once.
+            steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
+            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(due), due)
 
-def _block(dimension: str, steps: list[tuple[Wanted, Step]], targets: Sequence[date]) -> Block | None:
-    due = [(wanted.span(), step) for wanted, step in steps if step.keys]
-    if not due:
-        return None
-    # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
-    first = max(min(first for (first, _), _ in due), targets[0])
-    last = max(max(last for (_, last), _ in due), first)
-    keys = dict.fromkeys(key for _, step in due for key in step.keys)
-    return Block(dimension, tuple(keys), first, last, tuple(step for _, step in due))
+    def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
+        wanted = {
+            "daily_prices": self.prices,
+            "factor_exposures": self.exposures,
+            "symbol_volatility": self.volatility,
+            "portfolio_factor_exposures": self.portfolio_exposures,
+            "portfolio_volatility": self.portfolio_volatility,
+        }
+        spans = [wanted[step.asset].span(step.keys) for step in steps]
+        # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
+        first = max(min(first for first, _ in spans), self.exposures.sessions[0])
+        return first, max(first, *(last for _, last in spans))
 
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
@@ -188,12 +197,16 @@ def plan(
     model: FactorModel,
     sessions: Sequence[date],
     force: Force = Force(),
+    watched: Sequence[str] = (),
+    max_keys: int = 500,
 ) -> WorkPlan:
     """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
 
+    Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios.
+
     The number of SQL statements does not depend on the number of symbols, sessions or portfolios.
     """
-    held = held_symbols(portfolios, sessions)
+    held = list(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
     # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
     priced = list(dict.fromkeys([*model.proxies, *held])) if held else []
@@ -216,6 +229,7 @@ def plan(
         volatility=want(symbol_volatility, held, sessions, force.symbol_results),
         portfolio_exposures=want_rows(portfolio_factor_exposure, model=model.key),
         portfolio_volatility=want_rows(portfolio_volatility),
+        max_keys=max_keys,
     )
 
 

@@ -21,7 +21,7 @@ from resources.database.tables import (
 )
 from resources.event_log import provenance_tags, record_materializations
 from sigma_dagster import liveness
-from sigma_dagster.claims import Claim, claim_of
+from sigma_dagster.claims import Claim, claim_of, mark_dead
 from sigma_dagster.environment import Environment
 from sigma_dagster.jobs import DEFER_TAG, JOB_ASSETS
 
@@ -51,13 +51,6 @@ def heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment) -
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
-
-
-def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Mark a run as failed whose process has ended, unless it finished."""
-    run = instance.get_run_by_id(run_id)
-    if run and not run.is_finished:
-        instance.report_run_failed(run, "The process that executed this run has ended.")
 
 
 def _heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment, run: dg.DagsterRun) -> int:

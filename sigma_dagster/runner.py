@@ -20,16 +20,13 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.snap import snapshot_from_execution_plan
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from sigma_dagster import liveness
-from sigma_dagster.claims import Claim, claim_of
+from sigma_dagster import block_runs, claims, liveness
+from sigma_dagster.claims import Claim
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.jobs import job_name
-from sigma_dagster.planner import Block, Step
-from sigma_dagster.reconcile import mark_dead
+from sigma_dagster.planner import Block
 from sigma_dagster.settings import PROJECT
 
 _POLL_SECONDS = 0.2
@@ -52,9 +49,9 @@ class Runner:
     def wait_for_others(self, block: Block) -> bool:
         """Wait until no run in progress covers a part of the block; say whether there was one."""
         waited = False
-        while others := self._rivals(Claim.of_block(block)):
+        while others := claims.rivals(self._instance, Claim.of_block(block)):
             if not waited:
-                self._say(f"Waiting for run {others[0].dagster_run.run_id[:8]}, which computes a part of this already")
+                self._say(f"Waiting for run {others[0].run_id[:8]}, which computes a part of this already")
             waited = True
             time.sleep(_POLL_SECONDS)
         return waited
@@ -64,13 +61,12 @@ class Runner:
 
         Raises BlockFailedError.
         """
-        self._register(block)
+        block_runs.register(self._instance, block)
         job = self._defs.resolve_job_def(job_name(block.dimension))
-        claim = Claim.of_block(block)
         run_id = str(uuid.uuid4())
         with liveness.alive(self._home, run_id):
             run = self._create_run(run_id, job, block, onboarding or {})
-            if self._rivals(claim, before=run):
+            if claims.rivals(self._instance, Claim.of_block(block), before=run):
                 self._instance.delete_run(run_id)
                 return None
             result = execute_run(InMemoryJob(job), run, self._instance)
@@ -82,9 +78,12 @@ class Runner:
         self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]
     ) -> dg.DagsterRun:
         """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
-        selection = {dg.AssetKey(step.asset) for step in block.steps}
+        selection = set(block_runs.selection(block))
         subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
-        config, tags = _run_config(block, onboarding), self._partition_tags(block)
+        tags = block_runs.partition_tags(self._instance, block)
+        # The console logger would print a line an event.
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        config = {**block_runs.run_config(block, onboarding), **quiet}
         plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
         return self._instance.create_run(
             job_name=job.name,
@@ -107,45 +106,6 @@ class Runner:
             asset_graph=subset.asset_layer.asset_graph,
         )
 
-    def _register(self, block: Block) -> None:
-        known = set(self._instance.get_dynamic_partitions(block.dimension))
-        new = [key for key in block.keys if key not in known]
-        if new:
-            self._instance.add_dynamic_partitions(block.dimension, new)
-
-    def _partition_tags(self, block: Block) -> dict[str, str]:
-        """Give Dagster the block's partitions of the newest session.
-
-        It wants some for a run of partitioned assets, and for each step maps all that are named to those upstream: for
-        whole blocks that takes longer than everything else. What the run computes stands in its config.
-        """
-        order = {key: i for i, key in enumerate(self._instance.get_dynamic_partitions(block.dimension))}
-        keys = sorted(block.keys, key=order.__getitem__)
-        last = block.last.isoformat()
-        return {
-            ASSET_PARTITION_RANGE_START_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[0]}),
-            ASSET_PARTITION_RANGE_END_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[-1]}),
-        }
-
-    def _rivals(self, claim: Claim, before: dg.DagsterRun | None = None) -> list[RunRecord]:
-        """Runs in progress that cover a part of the claim; only those created before a run, where one is given."""
-        records = self._instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-        if before is not None:
-            own = next(record.storage_id for record in records if record.dagster_run.run_id == before.run_id)
-            records = [record for record in records if record.storage_id < own]
-        return [record for record in records if self._claims_part_of(claim, record.dagster_run)]
-
-    def _claims_part_of(self, claim: Claim, run: dg.DagsterRun) -> bool:
-        if not claim.overlaps(claim_of(run, self._instance)):
-            return False
-        if not liveness.is_local(run.tags):
-            # Dagster's daemon looks after its own; a run that nobody launched was only prepared.
-            return run.status != dg.DagsterRunStatus.NOT_STARTED
-        if liveness.is_alive(self._home, run.run_id):
-            return True
-        mark_dead(self._instance, run.run_id)
-        return False
-
 
 def _origin(name: str) -> RemoteJobOrigin:
     """Say where workspace.yaml has the job, so that the UI links the run to it and can run it again."""
@@ -154,24 +114,6 @@ def _origin(name: str) -> RemoteJobOrigin:
     )
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), name)
-
-
-def _run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    ops = {step.asset: {"config": _step_config(block, step, onboarding)} for step in block.steps}
-    # The console logger would print a line an event.
-    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-def _step_config(block: Block, step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "force": step.force,
-        "keys": list(step.keys),
-        "first": block.first.isoformat(),
-        "last": block.last.isoformat(),
-        "cached_keys": step.cached_keys,
-        "cached_rows": step.cached_rows,
-    }
-    return {**config, "onboarding": onboarding} if step.asset == "portfolio_factor_exposures" else config
 
 
 def _metadata(events: Sequence[dg.DagsterEvent]) -> StepMetadata:
