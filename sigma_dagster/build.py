@@ -15,16 +15,21 @@ from assets import (
 )
 from sigma_dagster.environment import Environment
 from sigma_dagster.jobs import build_jobs
+from sigma_dagster.schedules import build_schedules
+from sigma_dagster.sensors import new_portfolio
 
 
 def build_defs(env: Environment) -> dg.Definitions:
     """Make fresh definitions over the parts that the environment names; tests bring their own parts."""
     # Dagster calls backfill policies and multi-partition mappings beta: nothing a user of ours can act upon.
     with disable_dagster_warnings():
+        jobs = build_jobs()
         return dg.Definitions(
             assets=_assets(env),
             asset_checks=checks.build_checks(),
-            jobs=build_jobs(),
+            jobs=jobs,
+            sensors=[new_portfolio(env, jobs)],
+            schedules=build_schedules(env),
             resources={"database": env.database, "price_source": env.source, "factor_model": env.model},
             executor=dg.in_process_executor,
         )

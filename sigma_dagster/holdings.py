@@ -47,7 +47,7 @@ Numbers are plain decimals (1234.5). A symbol may have several lots. UTF-8,
 at most 10 MB and 100,000 lots. If anything is wrong, nothing is stored.
 """
 
-_SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,14}")
+SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,14}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]{0,20})?|\.[0-9]{1,20})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PORTFOLIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
@@ -287,7 +287,7 @@ def _broken_between(values: Mapping[str, Any], checks: _Checks) -> Iterator[tupl
 
 def _symbol(text: str) -> str:
     # Matched before it is upper-cased: a few letters outside ASCII become ASCII ones then.
-    if not _SYMBOL.fullmatch(text):
+    if not SYMBOL.fullmatch(text):
         raise _RuleError(
             _or_empty(text, "is not a symbol: a letter or digit, then up to 14 letters, digits, '.' or '-'")
         )

@@ -9,7 +9,7 @@ from typing import Any
 from assets import checks
 from resources.database import portfolios
 from resources.database.portfolios import Lot
-from sigma_dagster import liveness, planner, reconcile, risk
+from sigma_dagster import liveness, reconcile, risk
 from sigma_dagster.build import build_defs
 from sigma_dagster.environment import Environment
 from sigma_dagster.errors import BlockFailedError
@@ -132,7 +132,7 @@ def plan(env: Environment, names: Sequence[str] | None, as_of: date, force: Forc
     """Plan for stored portfolios (None: all)."""
     with env.database.read() as connection:
         wanted = portfolios.load(connection, names)
-        return planner.plan(connection, wanted, model=env.model, sessions=env.sessions(as_of), force=force)
+    return env.plan(wanted, as_of, force=force)
 
 
 def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force: Force = Force(), say: Say) -> Tally:
@@ -143,29 +143,39 @@ def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force
         return tally
     with open_instance(env.settings) as instance:
         defs = build_defs(env)
-        reconcile.heal(instance, defs, env)
+        reconcile.heal(instance, defs.resolve_asset_graph(), env)
         runner = Runner(instance, defs, say)
         while todo.blocks:
-            block = todo.blocks[0]
-            done = None if runner.wait_for_others(block) else _run(runner, block, tally, say)
-            if done:
-                tally.add(block, todo.exposures.keys, done)
-                force = _without(force, block)
+            dimension = todo.blocks[0].dimension
+            finished = _run_all(runner, todo, dimension, tally, say)
+            if finished:
+                force = _without(force, dimension)
             before, todo = todo, plan(env, names, as_of, force)
-            if done and todo.blocks and todo.blocks[0] == before.blocks[0]:
-                raise BlockFailedError(f"the run of {_describe(block)} succeeded, yet its rows are still missing")
+            if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
+                raise BlockFailedError(
+                    f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
+                )
         checks.evaluate(instance, env.database, env.model)
     return tally
 
 
-def _run(runner: Runner, block: Block, tally: Tally, say: Say) -> StepMetadata | None:
-    say(f"Computing {_describe(block)}")
-    return runner.run(block, tally.metadata())
+def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say) -> bool:
+    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date."""
+    for block in todo.blocks:
+        if block.dimension == dimension:
+            if runner.wait_for_others(block):
+                return False
+            say(f"Computing {_describe(block)}")
+            done = runner.run(block, tally.metadata())
+            if done is None:
+                return False
+            tally.add(block, todo.exposures.keys, done)
+    return True
 
 
-def _without(force: Force, block: Block) -> Force:
-    """What was forced is done once its block has run."""
-    if block.dimension == "symbol":
+def _without(force: Force, dimension: str) -> Force:
+    """What was forced is done once its blocks have run."""
+    if dimension == "symbol":
         return replace(force, prices=False, symbol_results=False)
     return replace(force, portfolio_results=False)
 

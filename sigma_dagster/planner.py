@@ -110,6 +110,7 @@ class WorkPlan:
     volatility: Wanted
     portfolio_exposures: Wanted
     portfolio_volatility: Wanted
+    proxies: tuple[str, ...]  # of the factor model
     max_keys: int  # of one run
 
     @cached_property
@@ -229,6 +230,7 @@ def plan(
         volatility=want(symbol_volatility, held, sessions, force.symbol_results),
         portfolio_exposures=want_rows(portfolio_factor_exposure, model=model.key),
         portfolio_volatility=want_rows(portfolio_volatility),
+        proxies=model.proxies,
         max_keys=max_keys,
     )
 

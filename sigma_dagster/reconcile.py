@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from sqlalchemy import Table
 
 from assets.inputs import price_sessions
@@ -36,7 +37,7 @@ _TABLES: dict[str, Table] = {
 }
 
 
-def heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment) -> int:
+def heal(instance: dg.DagsterInstance, graph: AssetGraph, env: Environment) -> int:
     """Write the missing records of all runs that ended badly; return how many were missing."""
     home = env.settings.dagster_home
     left = liveness.left_behind(home)
@@ -46,18 +47,17 @@ def heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment) -
     healed = 0
     for run in instance.get_runs(ended_badly):
         if DEFER_TAG in run.tags and _DONE_TAG not in run.tags:
-            healed += _heal(instance, defs, env, run)
+            healed += _heal(instance, graph, env, run)
             instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
 
 
-def _heal(instance: dg.DagsterInstance, defs: dg.Definitions, env: Environment, run: dg.DagsterRun) -> int:
+def _heal(instance: dg.DagsterInstance, graph: AssetGraph, env: Environment, run: dg.DagsterRun) -> int:
     claim = claim_of(run, instance)
     if claim is None:
         return 0
-    graph = defs.resolve_asset_graph()
     healed = 0
     for name in JOB_ASSETS[claim.dimension]:
         if name not in claim.assets:

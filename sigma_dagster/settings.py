@@ -29,9 +29,12 @@ class Settings:
     home: Path
     database_url: str
     price_sources: tuple[str, ...]
+    factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
     start_date: date  # of the first date partition
     history_sessions: int
+    max_symbols_per_run: int
+    preload_symbols: tuple[str, ...]  # computed before anybody holds them
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -42,9 +45,12 @@ class Settings:
             home=home,
             database_url=_database_url(environment, f"sqlite:///{home / 'sigma.db'}"),
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
+            factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
             as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
             start_date=_date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04")),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
+            max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
+            preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
         )
 
     @property
@@ -70,6 +76,10 @@ def _date(name: str, value: str) -> date:
         return parse_date(value)
     except ValueError as error:
         raise SettingsError(f"{name}={value}: {error}") from None
+
+
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip().upper() for part in environment.get(name, "").split(",") if part.strip())
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

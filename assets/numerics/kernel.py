@@ -38,6 +38,8 @@ class Windows:
 
     z: FloatArray
     """(L, P) the sessions in the basis of the block; those that lack a factor are rows of zeros."""
+    products: FloatArray
+    """(L, P (P + 1) / 2) products of the columns of z, those of the upper triangle of ``z z'``."""
     gram: FloatArray
     """(B, P, P) ``Z' Z`` of each window."""
     inverse_lower: FloatArray
@@ -96,14 +98,17 @@ def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:
     design = np.where(complete, np.concatenate([np.ones((len(rows), 1)), rows], axis=1), 0.0)
     q, r = np.linalg.qr(design[:window])
     if condition(r[None])[0] > SOUND:
-        z, gram = q, np.eye(len(r))[None]
+        z, offsets = q, offsets[:1]
     else:
         z = solve_triangular(r, design.T, trans="T").T
-        gram = _near(_window_grams(z, offsets, window))
+    products = np.column_stack([z[:, i] * z[:, j] for i, j in zip(*np.triu_indices(len(r)), strict=True)])
+    gram = _near(_symmetric(_window_sums(products, np.ones((len(z), 1)), offsets, window))[..., 0])
     offsets = offsets[: len(gram)]
+    length = int(offsets[-1]) + window
     lower = np.linalg.cholesky(gram)
     return Windows(
-        z=z[: offsets[-1] + window],
+        z=z[:length],
+        products=products[:length],
         gram=gram,
         inverse_lower=np.linalg.inv(lower),
         r=np.swapaxes(lower, 1, 2) @ r,
@@ -138,10 +143,10 @@ def max_vif(r: FloatArray) -> FloatArray:
 
 def project(windows: Windows, values: FloatArray) -> Projection:
     """Project returns (L, S), 0 where missing, as if every symbol had every session."""
-    width, ones = len(values) - windows.offsets[-1], np.ones((len(values), 1))
+    width, ones = len(values) - int(windows.offsets[-1]), np.ones((len(values), 1))
     return Projection(
         r=windows.r[..., None],
-        w=windows.inverse_lower @ _window_sums(windows.z, values, windows.offsets, width),
+        w=_window_sums(windows.z, values, windows.offsets, width, windows.inverse_lower),
         squares=_window_sums(ones, values**2, windows.offsets, width)[:, 0],
         n_obs=windows.n_obs[:, None],
         singular=np.zeros((len(windows.r), 1), dtype=bool),
@@ -154,13 +159,10 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
     With ``M`` the mask of the sessions that a symbol has and ``Z' M Z = C C'``, its own design has the triangle
     ``C' R`` and the projection ``C^-1 Z' M y``.
     """
-    n_columns, width = windows.z.shape[1], len(missing) - windows.offsets[-1]
-    i, j = np.triu_indices(n_columns)
-    products = np.concatenate([windows.z[:, i] * windows.z[:, j], np.ones((len(missing), 1))], axis=1)
+    width = len(missing) - int(windows.offsets[-1])
+    products = np.column_stack([windows.products, np.ones(len(missing))])
     lost = _window_sums(products, missing.astype(np.float64), windows.offsets, width)
-    gram = np.empty((len(windows.r), n_columns, n_columns, len(columns)))
-    gram[:, i, j] = gram[:, j, i] = windows.gram[:, i, j, None] - lost[:, :-1]
-    lower, singular = _cholesky(gram)
+    lower, singular = _cholesky(windows.gram[..., None] - _symmetric(lost[:, :-1]))
     to_basis = np.linalg.inv(windows.inverse_lower)
     return Projection(
         r=np.einsum("bkis,bkj->bijs", lower, np.swapaxes(windows.inverse_lower, 1, 2) @ windows.r),
@@ -192,24 +194,33 @@ def times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     return product
 
 
-def _window_sums(columns: FloatArray, values: FloatArray, offsets: IntArray, width: int) -> FloatArray:
-    """(B, C, S) sums over each window of the products of columns (L, C) and values (L, S).
+def _window_sums(
+    columns: FloatArray, values: FloatArray, offsets: IntArray, width: int, transform: FloatArray | None = None
+) -> FloatArray:
+    """(B, C, S) sums over each window of the products of columns (L, C) and values (L, S), times transform (B, C, C).
 
-    The sessions that all windows have are summed once; the others stand on a band, each window's own.
+    The sessions that all windows have are summed once; beside these sums the others stand on a band, each window's own.
     """
-    shared = slice(int(offsets[-1]), width)
-    edges = np.r_[: shared.start, width : len(columns)]
+    first = int(offsets[-1])
+    edges = np.r_[:first, width : len(columns)]
     inside = (edges >= offsets[:, None]) & (edges < offsets[:, None] + width)
-    band = (inside[:, None] * columns[edges].T).reshape(len(offsets) * columns.shape[1], len(edges))
-    own = (band @ values[edges]).reshape(len(offsets), columns.shape[1], values.shape[1])
-    sums: FloatArray = own + columns[shared].T @ values[shared]
-    return sums
+    n_windows, n_columns = len(offsets), columns.shape[1]
+    shared = np.broadcast_to(np.eye(n_columns), (n_windows, n_columns, n_columns))
+    band = np.concatenate([inside[:, None] * columns[edges].T, shared], axis=2)
+    if transform is not None:
+        band = transform @ band
+    rows = np.concatenate([values[:first], values[width:], columns[first:width].T @ values[first:width]])
+    sums: FloatArray = band.reshape(n_windows * n_columns, len(rows)) @ rows
+    return sums.reshape(n_windows, n_columns, -1)
 
 
-def _window_grams(z: FloatArray, offsets: IntArray, width: int) -> FloatArray:
-    """(B, P, P) ``Z' Z`` of each window of z (L, P)."""
-    products = (z[:, :, None] * z[:, None]).reshape(len(z), -1)
-    return _window_sums(products, np.ones((len(z), 1)), offsets, width).reshape(-1, z.shape[1], z.shape[1])
+def _symmetric(upper: FloatArray) -> FloatArray:
+    """(B, P, P, S) symmetric matrices of their upper triangles (B, P (P + 1) / 2, S)."""
+    size = int(np.sqrt(2 * upper.shape[1]))
+    i, j = np.triu_indices(size)
+    matrix = np.empty((upper.shape[0], size, size, upper.shape[2]))
+    matrix[:, i, j] = matrix[:, j, i] = upper
+    return matrix
 
 
 def _near(gram: FloatArray) -> FloatArray:
@@ -221,8 +232,9 @@ def _near(gram: FloatArray) -> FloatArray:
 
 def _window_counts(flags: BoolArray, offsets: IntArray, width: int) -> IntArray:
     """(B, C) how many sessions of each window have the flags (L, C)."""
-    counts: IntArray = sliding_window_view(flags, width, axis=0)[offsets].sum(axis=2)
-    return counts
+    until = np.zeros((len(flags) + 1, flags.shape[1]), dtype=np.int64)
+    np.cumsum(flags, axis=0, out=until[1:])
+    return until[offsets + width] - until[offsets]
 
 
 def _cholesky(gram: FloatArray) -> tuple[FloatArray, BoolArray]:

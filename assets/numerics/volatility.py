@@ -188,15 +188,13 @@ def _percentile(history: FloatArray, rows: IntArray) -> tuple[FloatArray, IntArr
     :returns: (D, S) percentile, and how many of the volatilities before are finite.
     """
     percentile = np.empty((len(rows), history.shape[1]))
-    earlier = np.empty(percentile.shape, dtype=np.int64)
+    earlier = trailing_sum(np.isfinite(history).astype(np.int16), PERCENTILE_HISTORY)[rows - 1].astype(np.int64)
     for i, row in enumerate(rows):
         before, today = history[row - PERCENTILE_HISTORY : row], history[row]
-        finite = np.count_nonzero(np.isfinite(before), axis=0)
         below = np.count_nonzero(before < today * (1.0 - _SAME), axis=0)
         above = np.count_nonzero(before > today * (1.0 + _SAME), axis=0)
-        percentile[i] = _ratio(0.5 * (finite + below - above), finite)
-        earlier[i] = finite
-    return percentile, earlier
+        percentile[i] = 0.5 * (earlier[i] + below - above)
+    return _ratio(percentile, earlier), earlier
 
 
 def _reasons(n_obs: IntArray, missing_month: IntArray, missing_quarter: IntArray, earlier: IntArray) -> TextArray:

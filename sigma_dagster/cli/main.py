@@ -17,12 +17,13 @@ import typer
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from assets.inputs import MissingInputsError
 from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
 from sigma_dagster import planner, risk
-from sigma_dagster.cli import render
+from sigma_dagster.cli import render, render_risk
 from sigma_dagster.environment import AsOfError, Environment
 from sigma_dagster.errors import BlockFailedError, PortTakenError
 from sigma_dagster.holdings import HOLDINGS_HELP, Holdings, HoldingsError, portfolio_name, read_holdings
@@ -118,6 +119,7 @@ def plan(
         with env.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, None, session)]
     else:
+        env.check_proxies()
         session = env.as_of(as_of, datetime.now(UTC))
         wanted = _stored(env, [portfolio] if portfolio else None)
     with env.database.read() as connection:
@@ -129,15 +131,34 @@ def plan(
 def show(
     name: Annotated[str, typer.Argument(help="A stored portfolio.")], as_of: AsOf = None, as_json: AsJson = False
 ) -> None:
-    """Show a portfolio's factor exposures and volatility."""
+    """Show a portfolio's risk: factor exposures, volatility, value at risk, and where it comes from."""
     env = _environment()
     _stored(env, [name])
     with env.database.read() as connection:
         found = risk.read(connection, name, env.model, as_of or env.settings.as_of)
     if found is None:
         until = f" up to {as_of}" if as_of else ""
-        raise InputError(f"nothing is computed of portfolio {name}{until}: run sigma onboard with its holdings file")
-    _print(as_json, lambda: render.risk_json(name, found), lambda: render.risk(out, name, found))
+        raise InputError(
+            f"nothing is computed of portfolio {name}{until} with the factor model {env.model.name}: "
+            "run sigma onboard with its holdings file"
+        )
+    _print(as_json, found.to_json, lambda: render_risk.risk(out, found))
+
+
+@app.command()
+def diagnose(
+    symbol: Annotated[str, typer.Argument(help="A symbol whose prices are stored.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine a symbol's factor regression with statsmodels: what its betas are worth."""
+    env = _environment()
+    from sigma_dagster import diagnosis
+    from sigma_dagster.cli import render_diagnosis
+
+    with env.database.read() as connection:
+        found = diagnosis.diagnose(connection, symbol.strip().upper(), env.model, as_of or env.settings.as_of)
+    _print(as_json, found.to_json, lambda: render_diagnosis.diagnosis(out, found))
 
 
 @app.command("portfolios")
@@ -165,6 +186,7 @@ def demo() -> None:
 def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     """Start the Dagster UI and daemon on this machine's loopback."""
     env = _environment()
+    env.check_proxies()
     from sigma_dagster import webserver
 
     webserver.serve(env, port)
@@ -175,6 +197,7 @@ def _environment() -> Environment:
 
 
 def _read(env: Environment, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
+    env.check_proxies()
     session = env.as_of(as_of, datetime.now(UTC))
     env.sessions(session)  # a date that cannot be computed is refused before anything is stored
     chosen = portfolio_name(name, file)
@@ -209,6 +232,18 @@ def _fail(status: int, message: str) -> NoReturn:
     raise SystemExit(status)
 
 
+#: Errors that the user's input causes; each says what to do.
+_WRONG_INPUT = (
+    InputError,
+    SettingsError,
+    AsOfError,
+    NothingToPlanError,
+    UnknownSourceError,
+    CalendarError,
+    MissingInputsError,
+)
+
+
 def main() -> None:
     """Run the command line; every foreseeable error ends in a message and its exit status."""
     try:
@@ -217,7 +252,7 @@ def main() -> None:
         if "--json" in sys.argv:
             sys.stdout.write(json.dumps({"errors": [row._asdict() for row in error.errors]}, indent=2) + "\n")
         _fail(2, str(error))
-    except (InputError, SettingsError, AsOfError, NothingToPlanError, UnknownSourceError, CalendarError) as error:
+    except _WRONG_INPUT as error:
         _fail(2, str(error))
     except SQLAlchemyError as error:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")

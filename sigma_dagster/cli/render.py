@@ -1,14 +1,17 @@
-"""What the command line prints: tables for people, and plain data under the fixed names of the JSON output."""
+"""What the command line prints of work and portfolios: tables for people, and data under the fixed names of the JSON.
+
+Risk is the business of `render_risk`.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from resources.database.portfolios import Portfolio
+from sigma_dagster.cli.render_risk import headline, summary
+from sigma_dagster.cli.tables import table
 from sigma_dagster.planner import WorkPlan
-from sigma_dagster.risk import Risk
 
 if TYPE_CHECKING:
     from sigma_dagster.onboarding import Onboarding
@@ -16,12 +19,13 @@ if TYPE_CHECKING:
 
 def onboarding(out: Console, done: "Onboarding") -> None:
     """Print what an onboarding did, and the risk."""
-    table = _table("", done.portfolio)
+    made = table("", done.portfolio)
     for label, value in _work(done):
-        table.add_row(label, value)
-    out.print(table)
+        made.add_row(label, value)
+    out.print(made)
     out.print()
-    risk(out, done.portfolio, done.risk)
+    summary(out, done.risk)
+    out.print(f"Its positions: sigma show {done.portfolio}", markup=False)
 
 
 def _work(done: "Onboarding") -> list[tuple[str, str]]:
@@ -39,52 +43,18 @@ def _work(done: "Onboarding") -> list[tuple[str, str]]:
     ]
 
 
-def risk(out: Console, name: str, found: Risk) -> None:
-    """Print a portfolio's risk."""
-    table = _table(f"as of {found.as_of}", name)
-    for label, value in _risk_rows(found):
-        table.add_row(label, value)
-    out.print(table)
-    if found.reason:
-        out.print(f"Not known: {found.reason}", markup=False)
-
-
-def _risk_rows(found: Risk) -> list[tuple[str, str]]:
-    rows = [(f"exposure: {factor.replace('_', ' ')}", _number(value)) for factor, value in found.exposures.items()]
-    return [
-        *rows,
-        ("realized volatility, 21 sessions", _percent(found.realized_vol_21d)),
-        ("realized volatility, 63 sessions", _percent(found.realized_vol_63d)),
-        ("weights by", found.weight_basis or "-"),
-        ("value covered by exposures", _percent(found.weight_coverage)),
-    ]
-
-
-def risk_json(name: str, found: Risk) -> dict[str, Any]:
-    """Give a portfolio's risk as data."""
-    return {
-        "portfolio": name,
-        "as_of": found.as_of.isoformat(),
-        "weight_basis": found.weight_basis,
-        "weight_coverage": found.weight_coverage,
-        "exposures": found.exposures,
-        "realized_vol_21d": found.realized_vol_21d,
-        "realized_vol_63d": found.realized_vol_63d,
-    }
-
-
 def plan(out: Console, todo: WorkPlan) -> None:
     """Print what is missing."""
     if not todo.blocks:
         out.print(f"Nothing is missing as of {todo.as_of}.")
         return
-    table = _table(f"missing as of {todo.as_of}", "symbols", "rows")
-    table.add_row("daily prices", f"{len(todo.fetch):,}", f"{sum(todo.fetch.values()):,}")
+    made = table(f"missing as of {todo.as_of}", "symbols", "rows")
+    made.add_row("daily prices", f"{len(todo.fetch):,}", f"{sum(todo.fetch.values()):,}")
     for label, wanted in (("factor exposures", todo.exposures), ("symbol volatility", todo.volatility)):
-        table.add_row(label, f"{len(wanted.missing_keys):,}", f"{wanted.rows:,}")
+        made.add_row(label, f"{len(wanted.missing_keys):,}", f"{wanted.rows:,}")
     for name, rows in todo.portfolio_rows.items():
-        table.add_row(f"portfolio {name}", "", f"{rows:,}")
-    out.print(table)
+        made.add_row(f"portfolio {name}", "", f"{rows:,}")
+    out.print(made)
     fetch = ", ".join(list(todo.fetch)[:12]) + (" ..." if len(todo.fetch) > 12 else "")
     cost = f"{todo.api_calls:,} provider calls" + (f" ({fetch})" if fetch else "")
     out.print(f"It would cost {cost}, in {len(todo.blocks)} runs. Nothing was changed.", markup=False)
@@ -108,12 +78,12 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
     if not found:
         out.print("No portfolio is stored yet: sigma onboard FILE")
         return
-    table = _table("portfolio", "positions", "symbols", "first entry", "imported as of")
+    made = table("portfolio", "positions", "symbols", "first entry", "imported as of")
     for one in found:
         symbols = {lot.symbol for lot in one.lots}
         first = min(lot.entry_date for lot in one.lots)
-        table.add_row(one.name, f"{len(one.lots):,}", f"{len(symbols):,}", f"{first}", f"{one.basis}")
-    out.print(table)
+        made.add_row(one.name, f"{len(one.lots):,}", f"{len(symbols):,}", f"{first}", f"{one.basis}")
+    out.print(made)
 
 
 def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
@@ -138,31 +108,15 @@ def demo(out: Console, core: "Onboarding", growth: "Onboarding") -> None:
     saved = 1 - growth.tally.regressions_run / alone
     naive = ["15", f"{held}", "0", f"{held}", "0", f"{alone:,} ({saved:.0%} fewer here)", "0", ""]
     naive[0] = f"{growth.positions}"
-    table = _table("", core.portfolio, growth.portfolio, "growth if nothing were shared")
+    made = table("", core.portfolio, growth.portfolio, "growth if nothing were shared")
     for (label, first), (_, second), third in zip(_work(core), _work(growth), naive, strict=True):
-        table.add_row(label, first, second, third)
-    out.print(table)
+        made.add_row(label, first, second, third)
+    out.print(made)
     out.print()
-    table = _table(f"risk as of {growth.as_of}", core.portfolio, growth.portfolio)
-    for (label, first), (_, second) in zip(_risk_rows(core.risk), _risk_rows(growth.risk), strict=True):
-        table.add_row(label, first, second)
-    out.print(table)
+    made = table(f"risk as of {growth.as_of}", core.portfolio, growth.portfolio)
+    for (label, first), (_, second) in zip(headline(core.risk), headline(growth.risk), strict=True):
+        made.add_row(label, first, second)
+    out.print(made)
     out.print(
         "\nNext: .venv/bin/sigma show growth | .venv/bin/sigma plan my.csv | make dev (the Dagster UI)", markup=False
     )
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first)
-    for other in others:
-        table.add_column(other, justify="right")
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"

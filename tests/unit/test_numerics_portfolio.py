@@ -66,7 +66,7 @@ def test_trap_16_lots_of_a_symbol_are_added() -> None:
     assert weigh(positions).weight[0] == pytest.approx([4 / 9, 5 / 9])
 
 
-def test_trap_16_a_neutral_book_is_weighed_by_gross_or_equity_never_by_net() -> None:
+def test_a_neutral_book_is_weighed_by_gross_or_equity_never_by_net() -> None:
     """Promise: 1000 long and 990 short has weights of 1990 gross, or of the given equity, never of the net of 10."""
     lots = make_lots({"symbol": A, "quantity": 100}, {"symbol": B, "quantity": -99})
     positions = value(lots, flat(10, 10))
@@ -77,7 +77,7 @@ def test_trap_16_a_neutral_book_is_weighed_by_gross_or_equity_never_by_net() -> 
     assert by_equity.gross_share[0] == pytest.approx(np.abs(by_gross.weight[0]))
 
 
-def test_trap_16_market_and_entry_prices_are_told_apart() -> None:
+def test_market_and_entry_prices_are_told_apart() -> None:
     """Promise: a position without a market price stands at entry, and the row says how much of gross that is."""
     close = flat(10, np.nan, 20)
     lots = make_lots(
@@ -90,7 +90,7 @@ def test_trap_16_market_and_entry_prices_are_told_apart() -> None:
     assert weigh(value(make_lots({"symbol": B, "quantity": 1}), close)).weight_basis[0] == "entry"
 
 
-def test_trap_16_a_dollar_neutral_pair_of_lots_is_worth_nothing_and_says_so() -> None:
+def test_a_dollar_neutral_pair_of_lots_is_worth_nothing_and_says_so() -> None:
     """Promise: no active lot and lots that cancel are two different reasons, and neither is a division by zero."""
     cancelled = make_lots({"symbol": A, "quantity": 10}, {"symbol": A, "quantity": -10})
     later = make_lots({"symbol": A, "quantity": 10, "entry_date": np.datetime64("2023-01-01")})
@@ -147,7 +147,7 @@ def test_trap_22_positions_are_those_of_the_session() -> None:
     assert weigh(positions).reason.tolist() == ["No active position", None, None, "No active position"]
 
 
-def test_trap_12_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
+def test_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
     """Promise: 40 shares of the import session were 10 before a 4-for-1 split; the split moves no value."""
     close = np.full((15, 1), 400.0)
     close[5:] = 100.0

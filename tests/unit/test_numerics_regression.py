@@ -221,7 +221,7 @@ def test_many_factors_need_more_sessions_than_the_minimum() -> None:
     assert set(fits.reason[0]) == {"Insufficient history: 13 < 14"}
 
 
-def test_trap_07_a_failed_fit_has_a_status_and_a_reason_and_no_number() -> None:
+def test_a_failed_fit_has_a_status_and_a_reason_and_no_number() -> None:
     """Promise: silent symbols, frozen prices and dependent factors are failures, never a beta of 0."""
     returns, factors = make_returns()
     returns[415:, 0] = np.nan
@@ -271,7 +271,7 @@ def test_factors_may_lack_twelve_sessions_and_no_more() -> None:
     assert (fits.quality[1] == Quality.FAILED).all()
 
 
-def test_trap_11_a_short_look_back_is_a_failure_not_a_shorter_window() -> None:
+def test_a_short_look_back_is_a_failure_not_a_shorter_window() -> None:
     """Promise: a target with fewer than 240 sessions before it is failed for want of factors, never fitted on less."""
     returns, factors = make_returns()
     fits = fit_model(returns, factors, [100, 238, 239, 251])

@@ -68,7 +68,7 @@ def test_each_session_has_the_series_of_its_own_weights() -> None:
         assert together.returns[-51:, d][full] == pytest.approx(plain[full], rel=1e-10, abs=1e-14)
 
 
-def test_trap_14_a_new_listing_does_not_make_the_portfolio_null() -> None:
+def test_a_new_listing_does_not_make_the_portfolio_null() -> None:
     """Promise: a young listing joins on its first return and shortens nobody's window."""
     returns, _ = make_returns()
     returns[: SESSIONS - 3, 5] = np.nan
@@ -80,7 +80,7 @@ def test_trap_14_a_new_listing_does_not_make_the_portfolio_null() -> None:
     assert series.returns[:-3] == pytest.approx(others.returns[:-3], rel=1e-12)
 
 
-def test_trap_18_missing_returns_do_not_dilute_the_risk() -> None:
+def test_missing_returns_do_not_dilute_the_risk() -> None:
     """Promise: half the book without returns leaves the volatility of the other half, and a low coverage flag."""
     returns, _ = make_returns()
     returns[:, 1] = np.nan
@@ -162,7 +162,7 @@ def test_shares_sum_to_one(seed: int) -> None:
         assert split.by_position.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_trap_18_the_split_is_of_the_covered_part() -> None:
+def test_the_split_is_of_the_covered_part() -> None:
     """Promise: a symbol without betas neither dilutes the split nor shares in it: weights are rescaled by coverage."""
     fits, _, covariance, series, whole = split_of(np.array([[300.0, 200, -150, 100, -50, 0]]))
     beta, residual_vol = fits.beta.copy(), fits.residual_vol.copy()
@@ -233,7 +233,7 @@ def test_value_at_risk_needs_half_a_year() -> None:
     assert np.isfinite(split.split_ratio).tolist() == [False, True]
 
 
-def test_trap_17_a_short_book_loses_when_prices_rise() -> None:
+def test_a_short_book_loses_when_prices_rise() -> None:
     """Promise: the series of the short book is the long book's with the other sign."""
     returns, _ = make_returns()
     long, short = (return_series(make_weights(sign * BOOK), returns, [LAST]) for sign in (1, -1))

@@ -134,7 +134,7 @@ def test_trap_19_the_look_back_makes_every_number() -> None:
     assert_same(found, longer, list(range(8)), [0])
 
 
-def test_trap_19_a_month_ahead_forecast_is_not_todays_return() -> None:
+def test_a_month_ahead_forecast_is_not_todays_return() -> None:
     """Promise: one quiet day hardly moves the forecast, and one wild day does not become it."""
     returns = make_returns()
     quiet, wild = returns.copy(), returns.copy()

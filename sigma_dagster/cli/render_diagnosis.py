@@ -1,0 +1,66 @@
+"""How the diagnosis of one regression is shown to people; the same numbers as data are `Diagnosis.to_json`."""
+
+from rich.console import Console
+
+from sigma_dagster.cli.tables import number, percent, print_rows, words
+from sigma_dagster.diagnosis import Diagnosis
+
+
+def diagnosis(out: Console, found: Diagnosis) -> None:
+    """Print the regression, then what speaks against it."""
+    out.print(
+        f"{found.symbol}, window {found.first}..{found.as_of}, {found.n_obs} sessions, "
+        f"factor model {found.factor_model}, method {found.method}",
+        markup=False,
+    )
+    out.print(
+        f"R2 {percent(found.r_squared)}, residual volatility {percent(found.residual_vol)} a year, "
+        f"market in total {number(found.market_total)}, {words(found.quality)}, condition {number(found.condition, 1)}",
+        markup=False,
+    )
+    if found.reason:
+        out.print(f"Not known: {found.reason}", markup=False)
+    out.print()
+    if found.factors:
+        _loadings(out, found)
+    if found.residuals:
+        _residuals(out, found)
+
+
+def _loadings(out: Console, found: Diagnosis) -> None:
+    shrunk = found.method == "ridge"
+    header = ("factor", "beta", "std. error", *(["least squares"] if shrunk else []), "Newey-West", "VIF")
+    rows = [
+        (
+            words(one.factor),
+            number(one.beta),
+            number(one.se),
+            *([number(one.beta_ols)] if shrunk else []),
+            number(one.se_hac),
+            number(one.vif, 1),
+        )
+        for one in found.factors
+    ]
+    print_rows(out, header, rows)
+    of = " of the least-squares betas" if shrunk else ""
+    out.print(f"Newey-West: standard errors{of} that allow for autocorrelation over {found.hac_lags} sessions and for")
+    out.print("changing variance. VIF above 10: the factor can hardly be told apart from the others.")
+    out.print()
+
+
+def _residuals(out: Console, found: Diagnosis) -> None:
+    if found.residuals is None:
+        return
+    residuals = found.residuals
+    rows = [
+        ("Durbin-Watson", number(residuals.durbin_watson, 2), "2: no autocorrelation"),
+        ("Jarque-Bera", number(residuals.jarque_bera, 1), f"p {residuals.jarque_bera_p:.2g}: of normal residuals"),
+        ("skew", number(residuals.skew, 2), "0: symmetric"),
+        ("kurtosis", number(residuals.kurtosis, 2), "3: normal"),
+    ]
+    print_rows(out, ("residuals", "", ""), rows)
+    influential = [
+        (f"{one.session}", number(one.cooks_distance), percent(one.symbol_return), percent(one.residual))
+        for one in found.influential
+    ]
+    print_rows(out, ("most influential session", "Cook's distance", "return", "residual"), influential)

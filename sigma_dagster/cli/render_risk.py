@@ -1,0 +1,133 @@
+"""How a portfolio's risk is shown to people; the same numbers as data are `Risk.to_json`."""
+
+from rich.console import Console
+
+from assets.numerics.constants import SPLIT_RATIO_BAND
+from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
+from sigma_dagster.risk import Risk
+
+_POSITIONS_SHOWN = 25
+
+
+def risk(out: Console, found: Risk) -> None:
+    """Print everything that is known of a portfolio's risk."""
+    summary(out, found)
+    _positions(out, found)
+
+
+def summary(out: Console, found: Risk) -> None:
+    """Print a portfolio's risk without its positions."""
+    basis = f", weights by {found.weight_basis} value" if found.weight_basis else ""
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}, factor model {found.factor_model}", markup=False)
+    out.print()
+    print_rows(out, ("factor", "exposure", "std. error", "share of risk"), _factors(found))
+    print_rows(out, ("volatility a year", ""), _volatility(found))
+    print_rows(out, ("loss in one session", "95%", "", "99%", ""), _losses(found))
+    for line in (_value(found), _fit(found), *_notes(found)):
+        out.print(line, markup=False)
+    out.print()
+
+
+def headline(found: Risk) -> list[tuple[str, str]]:
+    """Give the few numbers that portfolios are compared by."""
+    return [
+        ("market exposure, in total", number(found.market_total)),
+        *((f"exposure: {words(factor)}", number(value)) for factor, value in found.exposures.items()),
+        ("forecast volatility, 21 sessions", percent(found.forecast_vol_21d)),
+        ("realized volatility, 21 sessions", percent(found.realized_vol_21d)),
+        ("realized volatility, 63 sessions", percent(found.realized_vol_63d)),
+        ("value covered by exposures", percent(found.weight_coverage)),
+    ]
+
+
+def _factors(found: Risk) -> list[tuple[str, ...]]:
+    """The market in total first: beside style spreads, the market's own exposure is partial."""
+    split = found.risk_split
+    rows = [
+        (words(factor), number(value), number(found.standard_errors[factor]), percent(split.factors[factor]))
+        for factor, value in found.exposures.items()
+    ]
+    total = ("market, in total", number(found.market_total), "", "")
+    return [total, *rows, ("specific to positions", "", "", percent(split.specific))]
+
+
+def _volatility(found: Risk) -> list[tuple[str, str]]:
+    trend = UNKNOWN if found.vol_trend is None else f"{found.vol_trend} (p {number(found.vol_trend_p, 2)})"
+    return [
+        ("forecast, next 21 sessions", percent(found.forecast_vol_21d)),
+        ("exponentially weighted", percent(found.ewma_vol)),
+        ("realized, last 21 sessions", percent(found.realized_vol_21d)),
+        ("realized, last 63 sessions", percent(found.realized_vol_63d)),
+        ("place of the 21 in the last year", percent(found.vol_percentile, 0)),
+        ("trend, 21 sessions against 42 before", trend),
+    ]
+
+
+def _losses(found: Risk) -> list[tuple[str, ...]]:
+    def row(label: str, *names: str) -> tuple[str, ...]:
+        cells = ((percent(getattr(found, name), 2), dollars(found.in_dollars(name))) for name in names)
+        return (label, *(text for cell in cells for text in cell))
+
+    return [
+        row("historical, last 252 sessions", "var_95_1d", "var_99_1d"),
+        row("normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+    ]
+
+
+def _value(found: Risk) -> str:
+    parts = [f"Value: gross {dollars(found.gross)}, net {dollars(found.net)}"]
+    if found.denominator != found.gross:
+        parts.append(f"weights are shares of {dollars(found.denominator)}")
+    if found.entry_share:
+        parts.append(f"{percent(found.entry_share)} at entry prices")
+    if found.stale_share:
+        parts.append(f"{percent(found.stale_share)} at prices more than 5 sessions old")
+    return "; ".join(parts)
+
+
+def _fit(found: Risk) -> str:
+    return (
+        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
+        f"covered, variance of the split {number(found.split_ratio, 2)} of the realized"
+    )
+
+
+def _notes(found: Risk) -> list[str]:
+    """What a reader must know to read the numbers right."""
+    notes = []
+    if found.reason:
+        notes.append(f"Not known: {found.reason}")
+    if found.low_coverage:
+        notes.append(
+            f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
+            f"{percent(found.return_coverage)}; the numbers describe that part only"
+        )
+    low, high = SPLIT_RATIO_BAND
+    if found.split_ratio is not None and not low <= found.split_ratio <= high:
+        notes.append(
+            f"Split / realized variance is outside {low}-{high}: "
+            "the positions move together in a way the factors do not see"
+        )
+    if found.var_99_1d is not None:
+        notes.append("The 99% loss rests on the 2-3 worst days of a year; the normal one is exceeded on 1.5-2% of days")
+    return notes
+
+
+def _positions(out: Console, found: Risk) -> None:
+    shares = found.risk_split.positions
+    rows = [
+        (
+            one.symbol,
+            percent(one.weight),
+            one.price_basis,
+            percent(shares.get(one.symbol)) if one.quality else UNKNOWN,
+            words(one.quality),
+            UNKNOWN if one.n_obs is None else str(one.n_obs),
+            percent(one.r_squared),
+        )
+        for one in found.positions
+    ]
+    header = ("position", "weight", "price", "share of risk", "quality", "sessions", "R2")
+    print_rows(out, header, rows[:_POSITIONS_SHOWN])
+    if len(rows) > _POSITIONS_SHOWN:
+        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all", markup=False)

@@ -1,0 +1,86 @@
+"""What all tests share: an environment without settings of ours, and homes with portfolios already onboarded."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from tests.support.home import CORE, GROWTH, Home
+
+# Nothing is written outside of .venv, SIGMA_HOME and pytest's own folder.
+set_hypothesis_home_dir(Path(__file__).parents[1] / ".venv" / ".hypothesis")
+
+pytest_plugins = ["tests.conftest_postgres"]
+
+#: Few sessions make an onboarding quick; the look-back of the numbers is as long as ever.
+SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings change no test."""
+    for name in os.environ:
+        if name.startswith(("SIGMA_", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty home that targets 5 sessions."""
+    return Home(tmp_path / "sigma", SMALL)
+
+
+@pytest.fixture
+def core_home(tmp_path: Path, prepared_core: Path) -> Home:
+    """A home of its own with `core` onboarded at 5 sessions."""
+    return _copy(prepared_core, tmp_path / "sigma", SMALL)
+
+
+@pytest.fixture
+def full_home(tmp_path: Path, prepared_full: Path) -> Home:
+    """A home of its own with `core` and then `growth` onboarded at all 365 sessions."""
+    return _copy(prepared_full, tmp_path / "sigma", {})
+
+
+@pytest.fixture(scope="session")
+def read_home(prepared_full: Path) -> Home:
+    """The home that `full_home` copies, for tests that only read."""
+    return Home(prepared_full, {})
+
+
+@pytest.fixture(scope="session")
+def prepared_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _once(tmp_path_factory, "core", lambda path: _onboard(Home(path, SMALL), CORE))
+
+
+@pytest.fixture(scope="session")
+def prepared_full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _once(tmp_path_factory, "full", lambda path: _onboard(Home(path, {}), CORE, GROWTH))
+
+
+def _onboard(home: Home, *files: Path) -> None:
+    for file in files:
+        home.onboard(file)
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder in whichever process of the test run asks first; all processes get the same."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    shared = factory.getbasetemp().parent if parallel else factory.getbasetemp()
+    target = shared / f"home-{name}"
+    with FileLock(shared / f"{name}.lock"):
+        if not target.exists():
+            scratch = shared / f"making-{name}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            make(scratch)
+            scratch.rename(target)
+    return target
+
+
+def _copy(source: Path, target: Path, variables: dict[str, str]) -> Home:
+    shutil.copytree(source, target)
+    return Home(target, variables)
