@@ -8,11 +8,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
-from assets.factor_models import BUILT_IN, CATALOGUE, SAMPLE_5, US_6, Factor, FactorModel
+from assets.factor_models import BUILT_IN, CATALOGUE, METHODS, SAMPLE_5, US_6, Factor, FactorModel
 from assets.numerics.constants import BETA_WINDOW, LOOKBACK_RETURNS, MIN_OBS, MIN_OBS_BEYOND_FACTORS
-from assets.numerics.regression import MARKET, Method
 from sigma_dagster.holdings import SYMBOL
 from sigma_dagster.settings import SettingsError
 
@@ -20,7 +19,6 @@ MAX_BYTES = 64 * 1024
 VALUE_SHOWN = 60
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-_METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class ModelFileError(SettingsError):
@@ -85,14 +83,14 @@ class _File:
 
 def _model(file: _File, table: Mapping[str, Any]) -> FactorModel:
     file.check_keys("", table, ("name", "method", "window", "min_obs", "factors"))
-    name, method = table.get("name"), table.get("method", _METHODS[0])
+    name, method = table.get("name"), table.get("method", METHODS[0])
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         file.refuse_value("name", name, "a letter or digit is needed, then up to 39 letters, digits, '.', '_' or '-'")
-    if method not in _METHODS:
-        file.refuse_value("method", method, f"one of {', '.join(_METHODS)} is needed")
+    if method not in METHODS:
+        file.refuse_value("method", method, f"one of {', '.join(METHODS)} is needed")
     factors = _factors(file, table.get("factors"))
-    if method != "ols" and factors[0].name != MARKET:
-        file.refuse_value("method", method, f"needs the factor {MARKET}; add it, or use method ols")
+    if method != "ols" and factors[0].name != "market":
+        file.refuse_value("method", method, "needs the factor market; add it, or use method ols")
     least = len(factors) + MIN_OBS_BEYOND_FACTORS
     window = _sessions(file, table, "window", BETA_WINDOW, (least, LOOKBACK_RETURNS))
     min_obs = _sessions(file, table, "min_obs", MIN_OBS, (least, window))

@@ -22,7 +22,7 @@ from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
-from sigma_dagster import planner, risk
+from sigma_dagster import planner
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.environment import AsOfError, Environment
 from sigma_dagster.errors import BlockFailedError, PortTakenError
@@ -59,6 +59,10 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
+Equity = Annotated[
+    float | None,
+    typer.Option(callback=_positive, help="Dollars that weights are shares of; default: the sum of all positions."),
+]
 HoldingsFile = Annotated[Path, typer.Argument(metavar="FILE", help="A holdings file (CSV).")]
 AsOf = Annotated[
     date | None,
@@ -73,10 +77,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard out
 def onboard(
     file: HoldingsFile,
     name: Annotated[str | None, typer.Option(help="Portfolio name; default: the file's name without ending.")] = None,
-    equity: Annotated[
-        float | None,
-        typer.Option(callback=_positive, help="Dollars that weights are shares of; default: the sum of all positions."),
-    ] = None,
+    equity: Equity = None,
     as_of: AsOf = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again what exists; stored prices stay.")] = False,
     force_prices: Annotated[
@@ -101,6 +102,37 @@ def onboard(
         started=started,
     )
     _print(as_json, done.to_json, lambda: render.onboarding(out, done))
+
+
+@app.command()
+def add(
+    file: HoldingsFile,
+    name: Annotated[str | None, typer.Option(help="Portfolio name; default: the file's name without ending.")] = None,
+    equity: Equity = None,
+    as_of: AsOf = None,
+) -> None:
+    """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
+    env = _environment()
+    session, holdings, chosen = _read(env, file, name, as_of)
+    with env.database.write() as connection:
+        stored = portfolios.store(connection, chosen, holdings.lots, equity, session)
+    what = f"portfolio {chosen}, {len(holdings.lots)} positions"
+    out.print(
+        f"{'Stored' if stored else 'Stored before'}: {what}. The sensor of make dev computes what it lacks; "
+        "without it: sigma refresh",
+        markup=False,
+    )
+
+
+@app.command()
+def refresh(as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Compute whatever the stored portfolios lack, a new session included."""
+    env = _environment()
+    session = env.as_of(as_of, datetime.now(UTC))
+    from sigma_dagster import onboarding
+
+    tally = onboarding.compute(env, None, session, say=_say)
+    _print(as_json, lambda: render.refresh_json(session, tally), lambda: render.refresh(out, session, tally))
 
 
 @app.command()
@@ -133,6 +165,8 @@ def show(
 ) -> None:
     """Show a portfolio's risk: factor exposures, volatility, value at risk, and where it comes from."""
     env = _environment()
+    from sigma_dagster import risk
+
     _stored(env, [name])
     with env.database.read() as connection:
         found = risk.read(connection, name, env.model, as_of or env.settings.as_of)

@@ -4,6 +4,7 @@ Risk is the business of `render_risk`.
 """
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from sigma_dagster.cli.tables import table
 from sigma_dagster.planner import WorkPlan
 
 if TYPE_CHECKING:
-    from sigma_dagster.onboarding import Onboarding
+    from sigma_dagster.onboarding import Onboarding, Tally
 
 
 def onboarding(out: Console, done: "Onboarding") -> None:
@@ -41,6 +42,20 @@ def _work(done: "Onboarding") -> list[tuple[str, str]]:
         ("records skipped (cached)", f"{data['records_skipped_cached']:,}"),
         ("seconds", f"{data['seconds']['total']:.1f}"),
     ]
+
+
+def refresh(out: Console, as_of: date, tally: "Tally") -> None:
+    """Print what a refresh did."""
+    numbers = tally.numbers()
+    out.print(
+        f"Up to date as of {as_of}: {tally.held:,} symbols, {numbers['api_calls']:,} provider calls, "
+        f"{numbers['regressions_run']:,} regressions run, {numbers['records_skipped_cached']:,} records cached."
+    )
+
+
+def refresh_json(as_of: date, tally: "Tally") -> dict[str, Any]:
+    """Give what a refresh did as data."""
+    return {"as_of": as_of.isoformat(), **tally.metadata()}
 
 
 def plan(out: Console, todo: WorkPlan) -> None:
