@@ -15,6 +15,7 @@ from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_c
 from sqlalchemy.engine import Connection
 
 from resources.event_log import BatchedEventLogStorage
+from resources.postgres import psycopg2_url
 
 
 class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
@@ -25,7 +26,7 @@ class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
         """Make the storage that dagster.yaml describes; Dagster's own method names its own class."""
         return cls(
             inst_data=inst_data,
-            postgres_url=pg_url_from_config(config_value),
+            postgres_url=psycopg2_url(pg_url_from_config(config_value)),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             token_provider=get_token_provider_from_config(config_value),
         )

@@ -7,14 +7,17 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from sigma_dagster.settings import Settings
+from sigma_dagster.settings import DAGSTER_DATABASE_URL, Settings
+
+#: Runs are processes, and each is busy: more at once than cores only take memory.
+_CONCURRENT_RUNS = 2
 
 
 def prepare(settings: Settings) -> Path:
     """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME)."""
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    text = "# Written by sigma; changes are lost.\n" + yaml.safe_dump(_config(home), sort_keys=False)
+    text = "# Written by sigma; changes are lost.\n" + yaml.safe_dump(_config(settings), sort_keys=False)
     target = home / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         fresh = target.with_suffix(f".{os.getpid()}")
@@ -28,7 +31,27 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(prepare(settings)))
 
 
-def _config(home: Path) -> dict[str, Any]:
+def _config(settings: Settings) -> dict[str, Any]:
+    return {
+        **(_postgres() if settings.dagster_database_url else _sqlite(settings.dagster_home)),
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(settings.dagster_home)},
+        },
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator.queued_run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        },
+        "concurrency": {"runs": {"max_concurrent_runs": _CONCURRENT_RUNS}},
+        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }
+
+
+def _sqlite(home: Path) -> dict[str, Any]:
     def storage(module: str, name: str, folder: str) -> dict[str, Any]:
         return {"module": module, "class": name, "config": {"base_dir": str(home / folder)}}
 
@@ -36,16 +59,15 @@ def _config(home: Path) -> dict[str, Any]:
         "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", "history"),
         "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
         "event_log_storage": storage("resources.event_log", "SqliteEventLog", "event_log"),
-        "local_artifact_storage": {
-            "module": "dagster._core.storage.root",
-            "class": "LocalArtifactStorage",
-            "config": {"base_dir": str(home)},
-        },
-        "run_coordinator": {
-            "module": "dagster._core.run_coordinator.queued_run_coordinator",
-            "class": "QueuedRunCoordinator",
-            "config": {"dequeue_interval_seconds": 1},
-        },
-        "telemetry": {"enabled": False},
-        "nux": {"enabled": False},
+    }
+
+
+def _postgres() -> dict[str, Any]:
+    def storage(module: str, name: str) -> dict[str, Any]:
+        return {"module": module, "class": name, "config": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}}
+
+    return {
+        "run_storage": storage("resources.run_storage_postgres", "PostgresRuns"),
+        "schedule_storage": storage("resources.run_storage_postgres", "PostgresSchedules"),
+        "event_log_storage": storage("resources.event_log_postgres", "PostgresEventLog"),
     }

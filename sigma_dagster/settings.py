@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+#: dagster.yaml names this variable, so that no password is written there.
+DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -28,6 +31,7 @@ class Settings:
 
     home: Path
     database_url: str
+    dagster_database_url: str  # Postgres for Dagster's own tables; empty: SQLite files in `dagster_home`
     price_sources: tuple[str, ...]
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
@@ -44,6 +48,7 @@ class Settings:
         return cls(
             home=home,
             database_url=_database_url(environment, f"sqlite:///{home / 'sigma.db'}"),
+            dagster_database_url=_dagster_database_url(environment),
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
             as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
@@ -68,6 +73,13 @@ def _database_url(environment: Mapping[str, str], default: str) -> str:
     if not url.startswith(("sqlite:", "postgresql:")):
         kind = url.split(":")[0]  # no more of it: what follows may hold a password
         raise SettingsError(f"SIGMA_DATABASE_URL={kind}:...: a sqlite: or postgresql: URL is needed")
+    return url
+
+
+def _dagster_database_url(environment: Mapping[str, str]) -> str:
+    url = _text(environment, DAGSTER_DATABASE_URL, "")
+    if url and not url.startswith("postgresql:"):
+        raise SettingsError(f"{DAGSTER_DATABASE_URL}={url.split(':')[0]}:...: a postgresql: URL is needed, or none")
     return url
 
 

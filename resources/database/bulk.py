@@ -3,6 +3,8 @@
 Bulk paths carry sessions as ISO text (which both databases take and give), never as one date object a row.
 """
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -11,7 +13,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, String, Table, cast
-from sqlalchemy.dialects import postgresql, sqlite
 
 #: More keys than this are not named in a query: all rows of the sessions are read instead.
 _MAX_NAMED_KEYS = 2000
@@ -19,19 +20,38 @@ _MAX_NAMED_KEYS = 2000
 
 def upsert(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> int:
     """Write rows given as columns of equal length, replacing rows of the same primary key; return their number."""
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    key = [column.name for column in table.primary_key]
-    insert = dialect.insert(table).values({name: sa.bindparam(name) for name in columns})
-    replaced = {name: insert.excluded[name] for name in columns if name not in key}
-    if replaced:
-        statement = insert.on_conflict_do_update(index_elements=key, set_=replaced)
-    else:
-        statement = insert.on_conflict_do_nothing()
-    compiled = statement.compile(dialect=connection.dialect)
-    rows = list(zip(*(_plain(columns[name]) for name in compiled.positiontup or ()), strict=True))
-    if rows:
-        connection.exec_driver_sql(str(compiled), rows)
+    rows = list(zip(*map(_plain, columns.values()), strict=True))
+    if rows and connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_upsert(table, columns, f"VALUES ({', '.join('?' for _ in columns)})"), rows)
+    elif rows:
+        _copy(connection, table, columns, rows)
     return len(rows)
+
+
+def _upsert(table: Table, columns: Iterable[str], rows: str) -> str:
+    """Compose an insert of `rows` that replaces on conflict; both databases understand it."""
+    key = [column.name for column in table.primary_key]
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    action = f"UPDATE SET {replaced}" if replaced else "NOTHING"
+    names = ", ".join(table.c[name].name for name in columns)
+    # Names are those of our own tables, never a user's.
+    return f"INSERT INTO {table.name} ({names}) {rows} ON CONFLICT ({', '.join(key)}) DO {action}"
+
+
+def _copy(connection: Connection, table: Table, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Upsert by way of COPY into a temporary table, which belongs to this transaction alone."""
+    names = ", ".join(columns)
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)  # None becomes an empty field, which COPY reads as null
+    text.seek(0)
+    scratch = f"new_{table.name}"
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {scratch} ON COMMIT DROP AS SELECT {names} FROM {table.name} LIMIT 0"  # noqa: S608
+    )
+    cursor: Any = connection.connection.cursor()
+    cursor.copy_expert(f"COPY {scratch} ({names}) FROM STDIN WITH (FORMAT csv)", text)
+    connection.exec_driver_sql(_upsert(table, columns, f"SELECT {names} FROM {scratch}"))  # noqa: S608
+    connection.exec_driver_sql(f"DROP TABLE {scratch}")
 
 
 def _plain(values: Sequence[Any]) -> Sequence[Any]:

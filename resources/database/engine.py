@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
 from resources.database.migrate import upgrade
+from resources.postgres import psycopg2_url
 
 
 class Database:
@@ -28,14 +29,16 @@ class Database:
         if url.get_backend_name() == "sqlite":
             engine = _sqlite_engine(url)
         else:
-            engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+            engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
         upgrade(engine)
         return engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database."""
-        with self.engine.connect() as connection:
+        # SQLite's transactions do so anyway; it knows no other level of this name.
+        level = "SERIALIZABLE" if self.engine.dialect.name == "sqlite" else "REPEATABLE READ"
+        with self.engine.connect().execution_options(isolation_level=level) as connection:
             yield connection
 
     @contextmanager

@@ -77,7 +77,8 @@ def store_portfolio(
 ) -> int:
     """Store rows of one portfolio; a portfolio that was replaced meanwhile has another id, so nothing is stored."""
     _check_current(connection, read_at)
-    if connection.execute(sa.select(portfolio.c.id).where(portfolio.c.id == portfolio_id)).first() is None:
+    found = sa.select(portfolio.c.id).where(portfolio.c.id == portfolio_id).with_for_update(read=True)
+    if connection.execute(found).first() is None:
         raise InputsChangedError(f"portfolio {portfolio_id} was replaced while its rows were computed")
     return upsert(connection, table, columns)
 
