@@ -1,5 +1,7 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
 .PHONY: demo test dev lint lock install install-dev
+# Two installs at once would work on one .venv.
+.NOTPARALLEL:
 
 BIN := .venv/bin
 PORT ?= 3000

@@ -9,12 +9,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assets.numerics.constants import BETA_WINDOW, MIN_OBS
-from assets.numerics.regression import Method
+
+if TYPE_CHECKING:  # it brings scipy: a third of a second that `sigma plan` must not pay
+    from assets.numerics.regression import Method
+
+#: The methods of the regression.
+METHODS: tuple["Method", ...] = ("ols", "ridge", "univariate")
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class FactorModel:
 
     name: str
     factors: tuple[Factor, ...]
-    method: Method = "ols"
+    method: "Method" = "ols"
     window: int = BETA_WINDOW
     min_obs: int = MIN_OBS
 

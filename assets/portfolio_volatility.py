@@ -56,8 +56,8 @@ def _compute(_connection: Connection, loaded: Book) -> Columns:
         columns[name] = getattr(at_risk, name)
     columns["return_coverage"] = loaded.series.return_coverage
     columns["low_coverage"] = loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int)
-    why = loaded.weights.reason
-    columns["reason"] = [because or reason for because, reason in zip(why, columns["reason"], strict=True)]
+    reasons = zip(loaded.weights.reason, columns["reason"], at_risk.reason, strict=True)
+    columns["reason"] = [why or "; ".join(filter(None, missing)) or None for why, *missing in reasons]
     return columns
 
 

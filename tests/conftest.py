@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from filelock import FileLock
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -20,6 +22,13 @@ pytest_plugins = ["tests.conftest_postgres"]
 SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}
 
 
+@sa.event.listens_for(sa.Engine, "connect")
+def _without_waiting_for_the_disk(connection: object, _record: object) -> None:
+    """No test cuts the power: SQLite need not flush. Half of an onboarding in Dagster is waiting for that."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings change no test."""
@@ -29,9 +38,15 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """An empty home that targets 5 sessions."""
-    return Home(tmp_path / "sigma", SMALL)
+def home(tmp_path: Path, prepared_empty: Path) -> Home:
+    """A home without portfolios that targets 5 sessions."""
+    return _copy(prepared_empty, tmp_path / "sigma", SMALL)
+
+
+@pytest.fixture
+def other_home(tmp_path: Path, prepared_empty: Path) -> Home:
+    """A second one, to compare with what never happened there."""
+    return _copy(prepared_empty, tmp_path / "other", SMALL)
 
 
 @pytest.fixture
@@ -50,6 +65,11 @@ def full_home(tmp_path: Path, prepared_full: Path) -> Home:
 def read_home(prepared_full: Path) -> Home:
     """The home that `full_home` copies, for tests that only read."""
     return Home(prepared_full, {})
+
+
+@pytest.fixture(scope="session")
+def prepared_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _once(tmp_path_factory, "empty", lambda path: Home(path, SMALL).create())
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import solve_triangular
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray
@@ -39,7 +38,7 @@ class Windows:
     z: FloatArray
     """(L, P) the sessions in the basis of the block; those that lack a factor are rows of zeros."""
     products: FloatArray
-    """(L, P (P + 1) / 2) products of the columns of z, those of the upper triangle of ``z z'``."""
+    """(L, P (P + 1) / 2) products of any two columns of z: what ``Z' Z`` sums."""
     gram: FloatArray
     """(B, P, P) ``Z' Z`` of each window."""
     inverse_lower: FloatArray
@@ -61,7 +60,7 @@ class Projection:
     r: FloatArray
     """(B, P, P, 1 or S) triangle of the sessions that the symbol has."""
     w: FloatArray
-    """(B, P, S) ``Q' y``."""
+    """(B, P, S) ``C^-1 Z' y``: the returns in the orthonormal basis of the window."""
     squares: FloatArray
     """(B, S) ``y' y``."""
     n_obs: IntArray
@@ -80,11 +79,6 @@ class Projection:
         """(B, S) residual sum of squares of the joint least-squares fit."""
         rss: FloatArray = np.maximum(self.squares - np.einsum("bps,bps->bs", self.w, self.w), 0.0)
         return rss
-
-
-def windows_of(factors: FloatArray, ends: IntArray, window: int) -> FloatArray:
-    """(B, W, K) the factors (T, K) of the window that ends at each of the rows (B,)."""
-    return np.swapaxes(sliding_window_view(factors, window, axis=0)[ends - window + 1], 1, 2)
 
 
 def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:

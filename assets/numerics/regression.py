@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from assets.numerics import kernel
 from assets.numerics.arrays import BoolArray, CodeArray, FloatArray, IntArray, TextArray
@@ -185,7 +186,8 @@ def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int =
     if not ends.size:
         return np.empty((0, factors.shape[1], factors.shape[1]))
     start = int(ends[0]) - window + 1
-    windows = kernel.windows_of(session_rows(factors, start, int(ends[-1]) + 1), ends - start, window)
+    rows = session_rows(factors, start, int(ends[-1]) + 1)
+    windows = np.swapaxes(sliding_window_view(rows, window, axis=0)[ends - ends[0]], 1, 2)
     complete = np.isfinite(windows).all(axis=2, keepdims=True)
     n_obs = complete.sum(axis=1, keepdims=True)
     mean = np.where(complete, windows, 0.0).sum(axis=1, keepdims=True) / np.maximum(n_obs, 1)

@@ -58,7 +58,7 @@ def test_trap_04_every_method_and_model_is_cached(core_home: Home) -> None:
     assert core_home.count("factor_exposure") == len(old) + 3 * 2 * HISTORY
 
 
-def test_onboard_shared_positions(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_onboard_shared_positions(home: Home, other_home: Home) -> None:
     """B shares 8 of its 10 symbols with A: 2 are fetched and computed, as Dagster's records and the rows both say."""
     home.onboard(lots(SYMBOLS), "A")
     recorded = {asset: home.recorded(asset) for asset in ("daily_prices", "factor_exposures", "symbol_volatility")}
@@ -77,13 +77,12 @@ def test_onboard_shared_positions(home: Home, tmp_path_factory: pytest.TempPathF
     assert home.recorded("portfolio_factor_exposures").keys() == home.partitions_with_row("portfolio_factor_exposures")
     assert home.latest_metadata("portfolio_factor_exposures")["computed"] == 2
 
-    alone = Home(tmp_path_factory.mktemp("alone"), home.variables)
-    alone.onboard(b, "B")
+    other_home.onboard(b, "B")
     held = {one.symbol for one in b}
     for table in RESULT_TABLES:
         portfolio = "B" if table.startswith("portfolio") else None
         shared = [row for row in home.numbers(table, portfolio) if row.get("symbol", "AMD") in held]
-        assert_same(shared, alone.numbers(table, portfolio), 1e-12)
+        assert_same(shared, other_home.numbers(table, portfolio), 1e-12)
 
 
 def test_onboarding_again_does_nothing(full_home: Home) -> None:
@@ -171,7 +170,7 @@ def test_trap_06_force_replaces_the_block_and_nothing_else(core_home: Home) -> N
 
 
 def test_trap_05_a_partial_hit_needs_no_force(core_home: Home) -> None:
-    """Rows that are missing among rows that exist are filled in; nothing collides, and the others are left alone."""
+    """Rows that are missing among rows that exist are filled in; nothing collides, and the others are left other_home."""
     full = core_home.numbers("factor_exposure")
     with core_home.sql() as connection:
         connection.execute(

@@ -20,18 +20,15 @@ def pair_home(core_home: Home) -> Home:
     return core_home
 
 
-def test_trap_32_the_ui_and_the_command_line_run_the_same_assets(
-    pair_home: Home, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_trap_32_the_ui_and_the_command_line_run_the_same_assets(pair_home: Home, other_home: Home) -> None:
     """A range materialized from the UI gives the rows, to the last digit or nearly, that onboarding gives elsewhere."""
     assert pair_home.materialize(SYMBOL_ASSETS, "2022-12-21|AMD", "2022-12-28|PEP").success
     assert pair_home.materialize(PORTFOLIO_ASSETS, "2022-12-21|pair", "2022-12-28|pair").success
-    alone = Home(tmp_path_factory.mktemp("alone"), pair_home.variables)
-    alone.onboard(lots("AMD PEP"), "pair")
+    other_home.onboard(lots("AMD PEP"), "pair")
     for table in RESULT_TABLES:
         name = "pair" if table.startswith("portfolio") else None
         here = [row for row in pair_home.numbers(table, name) if row.get("symbol", "AMD") in ("AMD", "PEP")]
-        assert_same(here, alone.numbers(table, name), 1e-12)
+        assert_same(here, other_home.numbers(table, name), 1e-12)
 
 
 def test_the_command_line_finds_what_the_ui_has_done(pair_home: Home) -> None:

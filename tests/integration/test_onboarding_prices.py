@@ -15,7 +15,7 @@ PROXIES = ["SP500", "MTUM", "QUAL", "SIZE", "USMV", "VLUE"]
 
 
 def test_market_data_granular_cache(core_home: Home) -> None:
-    """Of 15 symbols, 10 are complete and 5 have their last 100 sessions: exactly the 5 are fetched, up to where they begin."""
+    """Of 15 symbols, 10 are complete and 5 have their last 100 sessions: exactly the 5 are fetched, and no session twice."""
     core_home.onboard(lots(FIVE), "five")
     with core_home.sql() as connection:
         ((cut,),) = connection.execute(
@@ -54,7 +54,7 @@ def test_a_fresh_home_makes_one_call_a_symbol_and_proxy(home: Home) -> None:
 
 
 def test_trap_09_a_young_listing_is_asked_for_once(core_home: Home) -> None:
-    """Sessions before a listing are known to be empty: too little history is a stored answer, not a daily purchase."""
+    """Sessions before a listing are known to be empty: too little history is an answer, not a daily purchase."""
     young = without("AMD", lambda day: day < date(2022, 11, 1))
     done = core_home.onboard(lots("AMD KO"), "young", source=RecordedSource(young))
     absent = "SELECT absence, count(*) FROM daily_price WHERE symbol = 'AMD' AND close IS NULL GROUP BY absence"
@@ -142,29 +142,26 @@ def test_trap_26_a_failing_source_fails_and_keeps_what_was_paid_for(core_home: H
 
 
 def test_trap_13_a_symbol_whose_fetch_failed_is_not_known(core_home: Home) -> None:
-    """A symbol is marked after its prices are stored, in the same transaction: after a failure there is no trace of it."""
+    """A symbol is marked after its prices are stored, in one transaction: a failure leaves no trace of it."""
     with pytest.raises(BlockFailedError):
         core_home.onboard(lots("BBY"), "one", source=RecordedSource(broken=["BBY"]))
     assert core_home.query("SELECT * FROM symbol WHERE symbol = 'BBY'") == []
     assert core_home.query("SELECT count(*) FROM factor_exposure WHERE symbol = 'BBY'") == [(0,)]
 
 
-def test_trap_12_corrected_prices_reach_everything_that_rests_on_them(
-    core_home: Home, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_trap_12_corrected_prices_reach_everything_that_rests_on_them(core_home: Home, other_home: Home) -> None:
     """After a correction, a forced purchase leaves the numbers of a home that never saw the wrong price."""
     wrong = RecordedSource(at_price("AMD", lambda row: row.close * (1.1 if row.session == date(2022, 12, 22) else 1)))
     core_home.onboard(lots("AMD KO"), "pair", source=wrong)
     bad = core_home.numbers("factor_exposure")
     done = core_home.onboard(lots("AMD KO"), "pair", source=RecordedSource(), force=Force(prices=True))
     assert done.tally.regressions_run == 4  # AMD's sessions from the corrected one on
-    alone = Home(tmp_path_factory.mktemp("alone"), core_home.variables)
-    alone.onboard(lots("AMD KO"), "pair")
+    other_home.onboard(lots("AMD KO"), "pair")
     assert core_home.numbers("factor_exposure") != bad
     for table in RESULT_TABLES:
         name = "pair" if table.startswith("portfolio") else None
         here = [row for row in core_home.numbers(table, name) if row.get("symbol", "AMD") in ("AMD", "KO")]
-        assert_same(here, alone.numbers(table, name), 1e-12)
+        assert_same(here, other_home.numbers(table, name), 1e-12)
 
 
 def test_trap_12_a_corrected_proxy_makes_every_beta_again(core_home: Home) -> None:

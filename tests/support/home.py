@@ -72,6 +72,13 @@ class Home:
         made = Settings.from_environment({**variables, "SIGMA_HOME": str(self.path)})
         return Environment(made, Database(made.database_url), source or SampleSource(), model)
 
+    def create(self) -> None:
+        """Make the databases that the first command makes."""
+        database = self.environment().database
+        with database.read(), self.instance():
+            pass
+        database.engine.dispose()
+
     def onboard(
         self,
         book: Path | Sequence[Lot],

@@ -18,7 +18,7 @@ STAND_IN = """\
 #!/bin/sh
 case "$*" in
 *"-m venv"*) mkdir -p .venv/bin .venv/site; cp "$0" .venv/bin/python; cp "$0" .venv/bin/uv ;;
-*sysconfig*) echo .venv/site ;;
+*sysconfig*) echo .venv/site; exit ;;
 --version) echo Python 3.13.0; exit ;;
 "-c "*) exit ;;
 esac

@@ -199,6 +199,20 @@ def test_a_bad_tick_that_has_left_the_window_leaves_no_trace() -> None:
     assert abs(touched.beta[0, 3]).max() > 1e3
 
 
+def test_crashes_and_ticks_of_a_factor_are_the_same_in_a_batch() -> None:
+    """Promise: windows that share no basis with their neighbours are told apart: batch is day by day, to 1e-11."""
+    returns, factors = make_returns()
+    returns = with_gaps(returns)
+    factors[345:366] *= 12.0
+    factors[400, 2] = 1e6
+    targets = list(range(330, SESSIONS))
+    batch = fit_model(returns, factors, targets)
+    for i, target in enumerate(targets):
+        first = target - 251
+        day = fit_model(returns[first : target + 1], factors[first : target + 1], [251])
+        assert_same(day, cells(batch, sessions=[i]), tolerance=1e-11)
+
+
 def test_symbols_without_enough_history_say_so() -> None:
     """Promise: below 60 sessions there are no numbers but a reason; the count is always there; 60 are enough."""
     returns, factors = make_returns()

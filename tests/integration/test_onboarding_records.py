@@ -1,0 +1,233 @@
+"""What Dagster knows after an onboarding: every row recorded once, whatever happened on the way; logs and numbers."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, lots
+
+ASSETS = (*TABLES, *PORTFOLIO_TABLES)
+PROXIES = ["SP500", "MTUM", "QUAL", "SIZE", "USMV", "VLUE"]
+
+
+# --- growth after core, at all 365 sessions
+
+
+def test_rows_and_records_are_the_same(read_home: Home) -> None:
+    """A partition is materialized exactly where a row is, recorded once, over both onboardings."""
+    read_home.assert_records_are_rows()
+    for asset, partitions in (("factor_exposures", 15 * 365), ("symbol_volatility", 15 * 365)):
+        assert len(read_home.recorded(asset)) == partitions
+    for asset in PORTFOLIO_TABLES:
+        assert len(read_home.recorded(asset)) == 2 * 365
+
+
+def test_recorded_prices_cover_every_target_session(read_home: Home) -> None:
+    """Prices are recorded for all target sessions of the 15 held symbols and the 6 proxies, and before, as look-back."""
+    targets = {key.split("|")[0] for key in read_home.recorded("factor_exposures")}
+    symbols = {key.split("|")[1] for key in read_home.recorded("factor_exposures")} | set(PROXIES)
+    assert (len(targets), len(symbols)) == (365, 21)
+    assert {f"{day}|{symbol}" for day in targets for symbol in symbols} <= read_home.recorded("daily_prices").keys()
+
+
+def test_dagster_lists_the_partitions_as_materialized(read_home: Home) -> None:
+    """Dagster's own question, the one behind the UI's bars, gives the same answer as the event log."""
+    import dagster as dg
+
+    with read_home.instance() as instance:
+        for asset in ASSETS:
+            assert instance.get_materialized_partitions(dg.AssetKey(asset)) == read_home.partitions_with_row(asset)
+        assert set(instance.get_dynamic_partitions("portfolio")) == {"core", "growth"}
+
+
+def test_the_run_pages_say_what_was_found_and_done(read_home: Home) -> None:
+    """The lines that an operator looks for stand in the event log of growth's runs, a few a step."""
+    symbols = read_home.run_logs("symbol_block")[-1]
+    portfolios = read_home.run_logs("portfolio_block")[-1]
+    for line in (
+        "Granular cache check: 10/15 symbols fully cached",
+        "  5 symbols need fetching (missing current data or insufficient history)",
+        "Incremental: Fetching 638 sessions for 5 symbols",
+        "Storing factor exposures for 15 symbols (force=False)",
+        "Found 10/15 symbols with existing factor betas for 2021-07-20..2022-12-28 (skipping recalculation)",
+        "Stored 1825 NEW factor exposure records",
+        "Skipped 3650 records with cached betas (optimization)",
+    ):
+        assert ("INFO", line) in symbols, line
+    assert len(symbols) <= 15
+    assert len(portfolios) <= 10
+    assert {level for level, _ in symbols + portfolios} == {"INFO"}
+
+
+def test_entry_values_are_announced(core_home: Home) -> None:
+    """Positions without a market price are weighed by entry value, and the log says how many of how many."""
+    from tests.support.home import lot
+
+    book = [*lots("AAPL KO"), lot("LOFT-7", asset_class="private")]
+    core_home.onboard(book, "mixed")
+    logged = core_home.run_logs("portfolio_block")[-1]
+    assert ("INFO", "No market value for 1 of 3 positions, using entry values for weights (new portfolio)") in logged
+
+
+def test_the_numbers_of_an_onboarding_travel_with_its_run(read_home: Home) -> None:
+    """Dagster plots them: the latest materialization of portfolio_factor_exposures has growth's whole onboarding."""
+    metadata = read_home.latest_metadata("portfolio_factor_exposures")
+    assert {name: metadata[name] for name in ("held", "computed", "cached")} == {
+        "held": 15,
+        "computed": 5,
+        "cached": 10,
+    }
+    assert (metadata["records_stored"], metadata["records_skipped_cached"]) == (1825, 3650)
+    assert metadata["cache_hit_rate"] == pytest.approx(2 / 3)
+    assert (metadata["symbols_fetched"], metadata["api_calls"], metadata["api_calls_saved"]) == (5, 5, 10)
+    assert metadata["seconds"].keys() >= {"fetch", "compute", "write"}
+    assert all(seconds > 0 for seconds in metadata["seconds"].values())
+
+
+def test_checks_have_answers(read_home: Home) -> None:
+    """After an onboarding every asset check has been asked, and passed."""
+    import dagster as dg
+
+    from assets.checks import CHECKS
+
+    with read_home.instance() as instance:
+        keys = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS]
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert {key: record.status.value for key, record in found.items()} == dict.fromkeys(keys, "SUCCEEDED")
+
+
+# --- what may go wrong
+
+#: Runs a command of ours in a process where recording the materializations of one asset is the last thing it does.
+KILLED = """
+import os, signal, sys
+from assets import block
+record = block.record_materializations
+def record_or_die(instance, run, asset_key, partitions, **more):
+    if asset_key.to_user_string() == sys.argv[1]:
+        record(instance, run, asset_key, list(partitions)[:int(sys.argv[2])], **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return record(instance, run, asset_key, partitions, **more)
+block.record_materializations = record_or_die
+sys.argv = ["sigma", *sys.argv[3:]]
+from sigma_dagster.cli.main import main
+main()
+"""
+
+#: Runs a command of ours with a provider that answers only once a file exists.
+SLOW = """
+import sys, time
+from pathlib import Path
+from resources.sources import registry
+from resources.sources.sample import SampleSource
+class Slow(SampleSource):
+    def fetch(self, symbol, first, last):
+        while not Path(sys.argv[0]).exists():
+            time.sleep(0.05)
+        return super().fetch(symbol, first, last)
+registry.SOURCES["sample"] = Slow
+sys.argv = sys.argv[1:]
+from sigma_dagster.cli.main import main
+main()
+"""
+
+
+def script(home: Home, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start Python code on the home."""
+    _, environment = home.command()
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(  # noqa: S603
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def holdings(path: Path, symbols: Sequence[str]) -> Path:
+    lines = [f"{symbol},10,100,2021-06-15" for symbol in symbols]
+    path.write_text("\n".join(["symbol,quantity,entry_price,entry_date", *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+# Killed after no partition was recorded, after some, and in the second of the two runs.
+@pytest.mark.parametrize(
+    ("asset", "recorded"), [("daily_prices", 0), ("factor_exposures", 3), ("portfolio_factor_exposures", 0)]
+)
+def test_trap_29_a_killed_onboarding_is_finished_by_the_next(
+    core_home: Home, tmp_path: Path, asset: str, recorded: int
+) -> None:
+    """SIGKILL between rows and records: the next command marks the run failed, records what it wrote, does the rest."""
+    file = holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
+    child = script(core_home, KILLED, asset, str(recorded), "onboard", str(file))
+    assert child.wait(60) == -9, child.communicate()
+    lost = core_home.partitions_with_row(asset) - core_home.recorded(asset).keys()
+    assert lost  # rows without records: what is to be healed
+    assert core_home.statuses()["STARTED"] == 1
+    computed = core_home.query("SELECT * FROM factor_exposure")
+
+    again = core_home.onboard(file)
+    core_home.assert_records_are_rows()
+    assert core_home.statuses() == {"SUCCESS": core_home.statuses()["SUCCESS"], "FAILURE": 1}
+    assert {f"{LAST}|{symbol}" for symbol in ("AMD", "LLY")} <= core_home.recorded("factor_exposures").keys()
+    assert set(computed) <= set(core_home.query("SELECT * FROM factor_exposure"))  # nothing was computed twice
+    assert again.tally.records_stored == (10 if asset == "daily_prices" else 0)
+
+
+def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, tmp_path: Path) -> None:
+    """All rows are there, only records are lost: the next command has no block to run and heals all the same."""
+    file = holdings(tmp_path / "new.csv", ["KO", "AAPL"])
+    child = script(core_home, KILLED, "portfolio_volatility", "2", "onboard", str(file))
+    assert child.wait(60) == -9, child.communicate()
+    core_home.onboard(file)
+    core_home.assert_records_are_rows()
+    runs = core_home.statuses()
+    core_home.onboard(file)
+    assert core_home.statuses() == runs
+
+
+def test_two_processes_with_the_same_file_share_the_work(home: Home) -> None:
+    """Started together, both succeed; the provider is called once a symbol in total, each partition recorded once."""
+    import json
+
+    both = [script(home, _SIGMA, "onboard", str(CORE), "--json") for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    reports = [json.loads(stdout) for stdout, _ in answers]
+    assert sum(report["api_calls"] for report in reports) == 16
+    assert sum(report["regressions_run"] for report in reports) == 50
+    assert reports[0]["risk"] == reports[1]["risk"]
+    home.assert_records_are_rows()
+
+
+_SIGMA = "from sigma_dagster.cli.main import main; main()"
+
+
+def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Path) -> None:
+    """While a run covers a part of the work, another process says that it waits, and then computes none of it again."""
+    go, file = tmp_path / "go", holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
+    first = script(core_home, SLOW, str(go), "sigma", "onboard", str(file), "--name", "first")
+    wait_for(lambda: core_home.statuses()["STARTED"] == 1, first)
+    second = script(core_home, _SIGMA, "onboard", str(file), "--name", "second", "--json")
+    assert second.stderr is not None
+    said = [second.stderr.readline()]
+    while said[-1] and "Waiting for run" not in said[-1]:
+        said.append(second.stderr.readline())
+    go.touch()
+    stdout, rest = second.communicate(timeout=60)
+    assert first.wait(60) == 0
+    assert "Waiting for run" in said[-1], (said, rest)
+    assert second.returncode == 0, rest
+    assert '"api_calls": 0' in stdout
+    assert '"regressions_run": 0' in stdout
+    core_home.assert_records_are_rows()
+    assert core_home.count("portfolio") == 3
+
+
+def wait_for(happened: object, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)

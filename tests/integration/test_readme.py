@@ -1,0 +1,248 @@
+"""What README.md and docs/json.md say is what the program does: output, commands, settings, names, tests, links."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.database.tables import FACTORS
+from sigma_dagster.holdings import HOLDINGS_HELP
+from sigma_dagster.settings import Settings
+from tests.support.home import ROOT, Home
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+JSON_NAMES = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+EXAMPLE = "my.csv"
+
+
+def _blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def _section(title: str, text: str = README) -> str:
+    return re.split(r"^## ", text.split(f"\n## {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def _table(section: str) -> Iterator[list[str]]:
+    """The cells of each row of the tables of a section, headers left out."""
+    lines = section.splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and before.startswith("|") and "---" not in line:
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _console(command: str) -> str:
+    """The output that the README shows below a command."""
+    (block,) = (text for text in _blocks("console") if text.startswith(f"$ {command}\n"))
+    return block.split("\n", 1)[1]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, subprocess.CompletedProcess[str]]:
+    """A home after the demo, run as `make demo` runs it, and what it printed."""
+    home = Home(tmp_path_factory.mktemp("demo") / "sigma", {})
+    return home, home.sigma("demo")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the README's own holdings file in it."""
+    folder = tmp_path_factory.mktemp("desk")
+    (example,) = _blocks("csv")
+    (folder / EXAMPLE).write_text(example)
+    return folder
+
+
+# --- the two commands
+
+
+def test_make_demo_prints_what_the_readme_shows(demo: tuple[Home, subprocess.CompletedProcess[str]]) -> None:
+    """Every line and every number, all but the seconds and the version of Python."""
+    _, done = demo
+    installing, shown = _console("make demo").split("\n", 1)
+    assert done.returncode == 0, done.stderr
+    assert _without_seconds(done.stderr + done.stdout) == _without_seconds(shown)
+    packages = (ROOT / "requirements.txt").read_text().count("==")
+    assert installing.startswith(f"Installing {packages} packages into .venv (Python 3.1")
+    assert len(done.stdout.splitlines()) <= 25
+
+
+def _without_seconds(text: str) -> list[str]:
+    lines = [re.sub(r"\d+\.\d", "S", line) if line.startswith("seconds") else line for line in text.splitlines()]
+    return [re.sub(r" +", " ", line.strip()) for line in lines if line.strip()]
+
+
+def test_make_test_ends_as_the_readme_shows() -> None:
+    """Pytest's last line; its numbers are those of the day it was written."""
+    assert re.fullmatch(r"\d+ passed in [\d.]+s( \([\d:]+\))?", _console("make test").splitlines()[-1])
+
+
+# --- commands and files
+
+
+def _commands() -> list[str]:
+    lines = [line for block in _blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    return [line[2:] for line in lines if line.startswith("$ sigma ")]
+
+
+def test_every_sigma_command_of_the_readme_runs(
+    demo: tuple[Home, subprocess.CompletedProcess[str]], desk: Path
+) -> None:
+    """In the order of the README, after the demo, beside its example file."""
+    home, _ = demo
+    commands = _commands()
+    assert len(commands) >= 4
+    for command in commands:
+        arguments = [str(desk / word) if word == EXAMPLE else word for word in shlex.split(command)[1:]]
+        done = home.sigma(*arguments)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout
+
+
+def test_every_command_and_option_that_is_named_exists(desk: Path) -> None:
+    """`sigma NAME --option` anywhere in the README or in docs/."""
+    texts = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
+    named = {found for text in texts for found in re.findall(r"`sigma ([a-z]+)([^`]*)`", text)}
+    home = Home(desk / "none", {})
+    helps: dict[str, str] = {}
+    for command, rest in sorted(named):
+        if command not in helps:
+            helps[command] = home.sigma(command, "--help").stdout
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert f"{option} " in helps[command], (command, option)
+    assert all(helps.values())
+
+
+def test_the_example_is_the_one_of_the_help() -> None:
+    """One example in both places."""
+    (example,) = _blocks("csv")
+    assert [line.strip() for line in HOLDINGS_HELP.splitlines() if line.count(",") == 5] == example.splitlines()
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """And every target of a user's is named."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", README))
+    assert named <= targets
+    assert targets - named <= {"install", "install-dev"}
+
+
+def test_every_link_leads_to_a_file() -> None:
+    """Links within the repository."""
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
+            assert (file.parent / target).exists(), (file.name, target)
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """The table of the Phase 11.1 document promises tests by name."""
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    for row in _table(_section("The Phase 11.1 document, row by row")):
+        for name in re.findall(r"`(test_\w+(?:\.py)?)`", row[-1]):
+            assert name in files or any(f"def {name}(" in text for text in files.values()), name
+        assert "test_" in row[-1]
+
+
+# --- settings
+
+
+class _Asked(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return default
+
+
+def _settings() -> dict[str, str]:
+    return {row[0].strip("`"): row[1] for row in _table(_section("Settings"))}
+
+
+def test_the_settings_are_those_that_are_read() -> None:
+    """settings.py reads exactly these, and nothing else of ours is spoken of anywhere in the code."""
+    asked = _Asked()
+    Settings.from_environment(asked)
+    assert _settings().keys() == asked.names
+    sources = [path for name in ("sigma_dagster", "assets", "resources") for path in (ROOT / name).rglob("*.py")]
+    spoken = {name for path in sources for name in re.findall(r"\bSIGMA_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    assert spoken == asked.names
+
+
+def test_the_defaults_are_those_that_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To set a variable to its default changes nothing."""
+    monkeypatch.chdir(ROOT)
+    literal = {name: default.strip("`") for name, default in _settings().items() if re.fullmatch(r"`[^`]+`", default)}
+    assert len(literal) >= 5
+    standard = Settings.from_environment({})
+    for name, default in literal.items():
+        value = default.replace("$SIGMA_HOME", str(standard.home))
+        assert Settings.from_environment({name: value}) == standard, name
+        assert Settings.from_environment({name: " "}) == standard, name
+
+
+def test_the_environment_of_the_tests_is_the_default_one() -> None:
+    """What this file claims of defaults would otherwise be claimed of a developer's settings."""
+    assert not [name for name in os.environ if name.startswith("SIGMA_")]
+
+
+# --- JSON
+
+
+def _documented(command: str) -> set[str]:
+    return {row[0].strip("`") for row in _table(_section(command, JSON_NAMES))}
+
+
+def _names(data: Any, known: Mapping[str, str], path: str = "") -> set[str]:
+    """Dotted names of all values; names that are data are replaced by what they stand for."""
+    if isinstance(data, dict) and data:
+        parts = (_names(value, known, f"{path}.{known.get(name, name)}") for name, value in data.items())
+        return set().union(*parts)
+    if isinstance(data, list) and data:
+        return set().union(*(_names(value, known, f"{path}[]") for value in data))
+    return {path.lstrip(".")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sigma onboard FILE --json", "sigma plan --json", "sigma portfolios --json", "sigma show NAME --json"],
+)
+def test_the_names_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path, command: str) -> None:
+    """docs/json.md names every value, and no other."""
+    home, _ = demo
+    file = desk / "other.csv"
+    file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\nBAC,1,30,2021-01-04\n")
+    arguments = command.replace("NAME", "growth").split()[1:]
+    if command.startswith(("sigma onboard", "sigma plan")):
+        arguments = [arguments[0], str(file), "--json"]
+    done = home.sigma(*arguments)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    known = {**dict.fromkeys(FACTORS, "FACTOR"), "other": "NAME"}
+    if "risk_split" in data:
+        known |= dict.fromkeys(data["risk_split"]["positions"], "SYMBOL")
+    assert _names(data, known) == _documented(command)
+
+
+def test_the_errors_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path) -> None:
+    """As a newcomer meets them: a symbol that the sample does not have."""
+    home, _ = demo
+    file = desk / "bad.csv"
+    file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\n\nNVDA,1,10,2021-01-04\n")
+    done = home.sigma("onboard", file, "--json")
+    assert done.returncode == 2
+    assert _names(json.loads(done.stdout), {}) == _documented("Errors")
+    shown = re.findall(r"`(row [^`]+)`", _section("Your own holdings"))
+    assert shown
+    for message in shown:
+        assert message in done.stderr

@@ -1,0 +1,96 @@
+"""Factor models: the catalogue, the built-in models, what their key covers, and the returns of their factors."""
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from assets.factor_models import BUILT_IN, CATALOGUE, METHODS, SAMPLE_5, US_6, Factor, FactorModel
+from assets.numerics.regression import Method
+from resources.database.tables import FACTORS, factor_model
+from resources.sources.sample import SampleSource
+
+
+def test_the_catalogue_names_the_factors_that_have_columns() -> None:
+    assert tuple(CATALOGUE) == FACTORS
+    assert all(name == factor.name for name, factor in CATALOGUE.items())
+
+
+def test_the_methods_are_those_of_the_regression() -> None:
+    assert get_args(Method) == METHODS
+
+
+def test_built_in_models_are_those_of_the_specification() -> None:
+    pairs = {name: {f.name: (f.proxy, f.minus) for f in model.factors} for name, model in BUILT_IN.items()}
+    assert pairs == {
+        "sample-5": {
+            "market": ("SP500", None),
+            "momentum": ("MTUM", "SP500"),
+            "quality": ("QUAL", "SP500"),
+            "size": ("SIZE", "SP500"),
+            "low_volatility": ("USMV", "SP500"),
+            "value": ("VLUE", "SP500"),
+        },
+        "us-6": {
+            "market": ("SPY", None),
+            "value": ("VTV", "VUG"),
+            "momentum": ("MTUM", "SPY"),
+            "quality": ("QUAL", "SPY"),
+            "size": ("IWM", "SPY"),
+            "low_volatility": ("USMV", "SPY"),
+            "interest_rate": ("TLT", None),
+        },
+    }
+
+
+@pytest.mark.parametrize("model", BUILT_IN.values(), ids=list(BUILT_IN))
+def test_a_built_in_model_is_least_squares_over_a_year_with_the_market_first(model: FactorModel) -> None:
+    assert (model.method, model.window, model.min_obs) == ("ols", 252, 60)
+    assert model.factor_names[0] == "market"
+    assert BUILT_IN[model.name] is model
+
+
+def test_the_sample_has_every_proxy_of_its_model() -> None:
+    assert set(SAMPLE_5.proxies) <= set(SampleSource().symbols())
+
+
+def test_proxies_are_named_once_in_order_of_use() -> None:
+    assert US_6.proxies == ("SPY", "VTV", "VUG", "MTUM", "QUAL", "IWM", "USMV", "TLT")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"method": "ridge"},
+        {"window": 251},
+        {"min_obs": 61},
+        {"factors": SAMPLE_5.factors[:-1]},
+        {"factors": (*SAMPLE_5.factors[:-1], Factor("value", "VLUE"))},
+        {"factors": (*SAMPLE_5.factors[:-1], Factor("value", "VLUE", "MTUM"))},
+        {"factors": (*SAMPLE_5.factors[:-1], Factor("growth", "VLUE", "SP500"))},
+    ],
+    ids=str,
+)
+def test_every_part_of_the_definition_changes_the_key(change: dict[str, object]) -> None:
+    changed = replace(SAMPLE_5, **change)  # type: ignore[arg-type]
+    assert changed.key != SAMPLE_5.key
+    assert replace(changed, **{name: getattr(SAMPLE_5, name) for name in change}).key == SAMPLE_5.key
+
+
+def test_the_key_of_the_sample_model_stays() -> None:
+    """Rows carry it: another one means that every stored row is computed again."""
+    assert SAMPLE_5.key == "sample-5@47dcea67d5fe"
+
+
+def test_a_key_fits_its_column() -> None:
+    longest = replace(SAMPLE_5, name="n" * 40)
+    assert len(longest.key) <= factor_model.c.model.type.length
+
+
+def test_a_factor_is_its_proxy_less_another() -> None:
+    model = FactorModel("two", (Factor("market", "M"), Factor("value", "V", "M")))
+    returns = np.array([[0.01, 0.03, 9.0], [np.nan, 0.02, 9.0], [-0.02, 0.01, 9.0]])
+    factors = model.factor_returns(returns, ["M", "V", "OTHER"])
+    np.testing.assert_allclose(factors, [[0.01, 0.02], [np.nan, np.nan], [-0.02, 0.03]], rtol=1e-15)
