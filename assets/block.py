@@ -116,7 +116,10 @@ class Recorder:
 
     def __call__(self, written: Sequence[Cell], run_metadata: Mapping[str, Any]) -> None:
         """Record the cells in their order; the last one carries the numbers of the whole run beside its own."""
-        if not self.deferred or not written:
+        if not self.deferred:
+            self._add_facts(written)
+            return
+        if not written:
             return
         partitions = [
             (dg.MultiPartitionKey({"date": cell.session.isoformat(), self._dimension: cell.key}), cell.metadata)
@@ -130,6 +133,25 @@ class Recorder:
             partitions,
             tags=self._tags,
         )
+
+    def _add_facts(self, written: Sequence[Cell]) -> None:
+        """Leave the recording to Dagster, but give the partitions of the run their facts."""
+        partitions = set(self._context.partition_keys)
+        for cell in written:
+            key = dg.MultiPartitionKey({"date": cell.session.isoformat(), self._dimension: cell.key})
+            if key in partitions:
+                self._context.add_asset_metadata(cell.metadata, asset_key=self._context.asset_key, partition_key=key)
+
+
+def facts_of(columns: Mapping[str, Sequence[Any]], shown: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Give the shown columns of each row, without what is not known."""
+    present = [name for name in shown if name in columns]
+    for values in zip(*(_plain(columns[name]) for name in present), strict=True):
+        yield {name: value for name, value in zip(present, values, strict=True) if value is not None and value == value}
+
+
+def _plain(values: Sequence[Any]) -> Sequence[Any]:
+    return values.tolist() if isinstance(values, np.ndarray) else values
 
 
 def groups(wanted: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[int]]]:

@@ -6,16 +6,29 @@ leave them out (Dagster lists every partition of the asset for each of them), an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity
 
 from assets.factor_models import FactorModel
+from assets.numerics.constants import MIN_COVERAGE
 from resources import calendar
+from resources.database.bulk import session_text
 from resources.database.engine import Database
-from resources.database.tables import daily_price, factor_exposure, position, symbol_volatility
+from resources.database.tables import (
+    daily_price,
+    factor_exposure,
+    portfolio,
+    portfolio_factor_exposure,
+    portfolio_volatility,
+    position,
+    symbol_volatility,
+)
 
+#: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
+MAX_MOVE = 0.6
 _SHOWN = 10
 
 
@@ -27,11 +40,11 @@ class Check:
     asset: str
     description: str
     severity: AssetCheckSeverity
-    offenders: Callable[[Database, FactorModel], Sequence[str]]
+    offenders: Callable[[dg.DagsterInstance, Database, FactorModel], Sequence[str]]
 
-    def evaluate(self, database: Database, model: FactorModel) -> dg.AssetCheckResult:
+    def evaluate(self, instance: dg.DagsterInstance, database: Database, model: FactorModel) -> dg.AssetCheckResult:
         """Answer for the rows as they are."""
-        found = self.offenders(database, model)
+        found = self.offenders(instance, database, model)
         listed = ", ".join(found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
         return dg.AssetCheckResult(
             passed=not found,
@@ -50,7 +63,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
 def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel) -> None:
     """Answer every check now, outside of any run."""
     for check in CHECKS:
-        result = check.evaluate(database, model)
+        result = check.evaluate(instance, database, model)
         instance.report_runless_asset_event(
             AssetCheckEvaluation(
                 asset_key=dg.AssetKey(check.asset),
@@ -65,20 +78,24 @@ def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorMode
 
 def _definition(check: Check) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=check.asset, name=check.name, description=check.description)
-    def ask(database: dg.ResourceParam[Database], factor_model: dg.ResourceParam[FactorModel]) -> dg.AssetCheckResult:
-        return check.evaluate(database, factor_model)
+    def ask(
+        context: dg.AssetCheckExecutionContext,
+        database: dg.ResourceParam[Database],
+        factor_model: dg.ResourceParam[FactorModel],
+    ) -> dg.AssetCheckResult:
+        return check.evaluate(context.instance, database, factor_model)
 
     return ask
 
 
-def _not_positive(database: Database, _model: FactorModel) -> list[str]:
+def _not_positive(_instance: dg.DagsterInstance, database: Database, _model: FactorModel) -> list[str]:
     close = daily_price.c.close
     wrong = sa.select(daily_price.c.symbol, daily_price.c.session).where(close.is_not(None), ~close.between(1e-9, 1e12))
     with database.read() as connection:
         return [f"{symbol} {session}" for symbol, session in connection.execute(wrong)]
 
 
-def _incomplete(database: Database, _model: FactorModel) -> list[str]:
+def _incomplete(_instance: dg.DagsterInstance, database: Database, _model: FactorModel) -> list[str]:
     session = daily_price.c.session
     spans = sa.select(daily_price.c.symbol, sa.func.min(session), sa.func.max(session), sa.func.count())
     with database.read() as connection:
@@ -111,6 +128,53 @@ def _held_without(table: sa.Table, database: Database, of_model: sa.ColumnElemen
         return sorted(connection.execute(held.distinct()).scalars())
 
 
+def _jumps(_instance: dg.DagsterInstance, database: Database, _model: FactorModel) -> list[str]:
+    price = daily_price.c
+    before = sa.func.lag(price.close).over(partition_by=price.symbol, order_by=price.session)
+    ratio = (price.close + price.dividend) * price.split / before
+    moves = sa.select(price.symbol, price.session, ratio.label("ratio")).subquery()
+    query = sa.select(moves.c.symbol, moves.c.session).where(~moves.c.ratio.between(1 - MAX_MOVE, 1 + MAX_MOVE))
+    with database.read() as connection:
+        return [f"{symbol} {session}" for symbol, session in connection.execute(query)]
+
+
+def _thinly_covered(_instance: dg.DagsterInstance, database: Database, model: FactorModel) -> list[str]:
+    rows = portfolio_factor_exposure
+    newest = sa.select(sa.func.max(rows.c.session)).where(rows.c.model == model.key).scalar_subquery()
+    query = (
+        sa.select(portfolio.c.name)
+        .join(rows)
+        .where(rows.c.model == model.key, rows.c.session == newest, rows.c.weight_coverage < MIN_COVERAGE)
+    )
+    with database.read() as connection:
+        return sorted(connection.execute(query).scalars())
+
+
+def _recorded_without_row(
+    asset: str, table: sa.Table, instance: dg.DagsterInstance, database: Database, model: FactorModel
+) -> list[str]:
+    names = table.c.symbol if "symbol" in table.c else portfolio.c.name
+    query = sa.select(session_text(table), names)
+    if "portfolio_id" in table.c:
+        query = query.join(portfolio)
+    if "model" in table.c:
+        query = query.where(table.c.model == model.key)
+    with database.read() as connection:
+        rows = {f"{session}|{name}" for session, name in connection.execute(query)}
+    return sorted(instance.get_materialized_partitions(dg.AssetKey(asset)) - rows)
+
+
+def _rows_check(asset: str, table: sa.Table) -> Check:
+    return Check(
+        "recorded_partitions_have_rows",
+        asset,
+        "Every partition that Dagster shows as materialized has a row. One whose inputs changed has lost it, until it is "
+        "computed again: the planner asks for it.",
+        AssetCheckSeverity.WARN,
+        partial(_recorded_without_row, asset, table),
+    )
+
+
 CHECKS = (
     Check(
         "prices_positive",
@@ -132,13 +196,34 @@ CHECKS = (
         "factor_exposures",
         "Every symbol held at the newest session has a row there.",
         AssetCheckSeverity.WARN,
-        lambda database, model: _held_without(factor_exposure, database, factor_exposure.c.model == model.key),
+        lambda _instance, database, model: _held_without(
+            factor_exposure, database, factor_exposure.c.model == model.key
+        ),
     ),
     Check(
         "held_symbols_have_volatility",
         "symbol_volatility",
         "Every symbol held at the newest session has a row there.",
         AssetCheckSeverity.WARN,
-        lambda database, _model: _held_without(symbol_volatility, database, sa.true()),
+        lambda _instance, database, _model: _held_without(symbol_volatility, database, sa.true()),
     ),
+    Check(
+        "prices_continuous",
+        "daily_prices",
+        f"No price moves by more than {MAX_MOVE:.0%} from one session to the next, dividends and splits allowed for.",
+        AssetCheckSeverity.WARN,
+        _jumps,
+    ),
+    Check(
+        "exposures_cover_value",
+        "portfolio_factor_exposures",
+        f"At the newest session, symbols with exposures make up at least {MIN_COVERAGE:.0%} of a portfolio's value.",
+        AssetCheckSeverity.WARN,
+        _thinly_covered,
+    ),
+    _rows_check("daily_prices", daily_price),
+    _rows_check("factor_exposures", factor_exposure),
+    _rows_check("symbol_volatility", symbol_volatility),
+    _rows_check("portfolio_factor_exposures", portfolio_factor_exposure),
+    _rows_check("portfolio_volatility", portfolio_volatility),
 )

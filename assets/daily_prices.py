@@ -23,7 +23,8 @@ from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSy
 class Purchase:
     """What fetching did."""
 
-    stored: dict[str, list[date]] = field(default_factory=dict)  # sessions written, by symbol
+    cells: list[Cell] = field(default_factory=list)  # written, or asked for again and unchanged
+    symbols: int = 0  # fetched
     calls: int = 0
     failure: str = ""  # why fetching ended early
 
@@ -58,21 +59,20 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg
         wanted = np.ones_like(held) if config.force else ~held
         _log_check(context, wanted, config)
         bought = _buy(database, price_source, block.keys, grid, wanted, clock)
-        stored, skipped = sum(map(len, bought.stored.values())), int((~wanted).sum()) + config.cached_rows
+        stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
         metadata: dict[str, Any] = {
             "records_stored": stored,
             "records_skipped_cached": skipped,
             "cache_hit_rate": hit_rate(stored, skipped),
-            "symbols_fetched": len(bought.stored),
+            "symbols_fetched": bought.symbols,
             "api_calls": bought.calls,
             "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
             "seconds": clock.seconds,
         }
-        context.log.info(f"Stored {stored} prices of {len(bought.stored)} symbols in {bought.calls} provider calls")
-        cells = [Cell(name, day) for name, days in bought.stored.items() for day in days if day >= first_partition]
-        record(cells, metadata)
+        context.log.info(f"Stored {stored} prices of {bought.symbols} symbols in {bought.calls} provider calls")
+        record([cell for cell in bought.cells if cell.session >= first_partition], metadata)
         if bought.failure:
-            raise dg.Failure(f"{bought.failure}. Kept: the prices of {len(bought.stored)} symbols fetched before")
+            raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
         return dg.MaterializeResult(metadata=metadata)
 
     return daily_prices
@@ -112,7 +112,11 @@ def _buy(
         with clock("write"), database.write() as connection:
             reach = calendar.sessions(asked[0], calendar.shift(asked[-1], LOOKBACK_RETURNS))
             done = prices.store(connection, symbol, rows, asked, source=source.name, reach=reach)
-        bought.stored[symbol] = sorted({*done.sessions, *asked})
+        bought.symbols += 1
+        closes = {row.session: row.close for row in rows}
+        for day in sorted({*done.sessions, *asked}):
+            fact = {"close": closes[day]} if day in closes else {"absence": "no close"}
+            bought.cells.append(Cell(symbol, day, {**fact, "source": source.name}))
     bought.calls = source.calls - before
     return bought
 

@@ -57,6 +57,7 @@ def result(model: FactorModel, *, replace: bool) -> SymbolResult:
         rows="factor exposures",
         numbers="factor betas",
         fixed={"model": model.key},
+        shown=("beta_market", "r_squared", "n_obs", "quality", "reason"),
         inputs=model.proxies,
         compute=partial(_compute, model),
         store=partial(results.store_exposures, replace=replace),

@@ -69,6 +69,7 @@ def result(model: FactorModel) -> PortfolioResult:
         table=portfolio_factor_exposure,
         row="portfolio factor exposure",
         fixed={"model": model.key},
+        shown=("market_total", "exposure_market", "weight_coverage", "split_ratio", "quality", "reason"),
         inputs=model.proxies,
         compute=partial(_compute, model),
     )

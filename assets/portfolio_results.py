@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Table
 
 from assets import book
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
+from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, facts_of, hit_rate
 from assets.book import Book
 from resources.database import bulk, portfolios, results
 from resources.database.engine import Database
@@ -27,6 +27,7 @@ class PortfolioResult:
     table: Table
     row: str  # in the log
     fixed: Mapping[str, Any]
+    shown: Sequence[str]  # columns that a person who clicks a partition would look for
     inputs: Sequence[str]  # symbols whose prices every row rests on, beside those held
     compute: Callable[[Connection, Book], Columns]
 
@@ -46,9 +47,10 @@ def materialize(
     for one, cells in zip(found, wanted, strict=True):
         sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
         if sessions:
-            loaded = _compute_and_store(database, result, one, sessions, clock)
+            loaded, columns = _compute_and_store(database, result, one, sessions, clock)
             _log_values(context, loaded)
-            written += [Cell(one.name, session) for session in sessions]
+            facts = facts_of(columns, result.shown)
+            written += [Cell(one.name, session, own) for session, own in zip(sessions, facts, strict=True)]
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     metadata: dict[str, Any] = {
@@ -85,8 +87,8 @@ def _missing(
 
 def _compute_and_store(
     database: Database, result: PortfolioResult, one: Portfolio, sessions: Sequence[date], clock: Stopwatch
-) -> Book:
-    def work() -> Book:
+) -> tuple[Book, Columns]:
+    def work() -> tuple[Book, Columns]:
         with clock("compute"), database.read() as connection:
             loaded = book.load(connection, one, sessions, result.inputs)
             columns: dict[str, Sequence[Any]] = {
@@ -96,7 +98,7 @@ def _compute_and_store(
             }
         with clock("write"), database.write() as connection:
             results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)
-        return loaded
+        return loaded, columns
 
     return results.with_current_inputs(work)
 

@@ -61,4 +61,11 @@ def _compute(_connection: Connection, loaded: Book) -> Columns:
     return columns
 
 
-RESULT = PortfolioResult(table=table, row="portfolio volatility", fixed={}, inputs=(), compute=_compute)
+RESULT = PortfolioResult(
+    table=table,
+    row="portfolio volatility",
+    fixed={},
+    shown=("realized_vol_21d", "forecast_vol_21d", "var_95_1d", "reason"),
+    inputs=(),
+    compute=_compute,
+)

@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 from sqlalchemy import Connection, Table
 
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, groups, hit_rate
+from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, facts_of, groups, hit_rate
 from assets.inputs import check_complete, price_sessions
 from resources.database import bulk, prices
 from resources.database.engine import Database
@@ -28,6 +28,7 @@ class SymbolResult:
     rows: str  # such as "factor exposures"
     numbers: str  # such as "factor betas"
     fixed: Mapping[str, Any]  # further key columns
+    shown: Sequence[str]  # columns that a person who clicks a partition would look for
     inputs: Sequence[str]  # symbols whose prices every row rests on
     # (panel, the block's symbols, positions of the target sessions in the panel) -> columns in symbol-major order
     compute: Callable[[PricePanel, Sequence[str], Sequence[int]], Columns]
@@ -57,7 +58,8 @@ def materialize(
         columns = _compute_and_store(database, result, symbols, sessions, clock)
         has_numbers = [reason is None for reason in columns["reason"]]
         fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
-        written += [Cell(symbol, session) for symbol in symbols for session in sessions]
+        cells = ((symbol, session) for symbol in symbols for session in sessions)
+        written += [Cell(*cell, facts) for cell, facts in zip(cells, facts_of(columns, result.shown), strict=True)]
     stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
     context.log.info(f"Stored {stored} NEW {result.row} records")
     context.log.info(f"Skipped {skipped} records with cached {result.numbers} (optimization)")

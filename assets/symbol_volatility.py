@@ -67,6 +67,7 @@ RESULT = SymbolResult(
     rows="volatility",
     numbers="volatility",
     fixed={},
+    shown=("realized_vol_21d", "forecast_vol_21d", "reason"),
     inputs=(),
     compute=_compute,
     store=results.store_volatility,

@@ -42,9 +42,8 @@ class ReturnSeries:
 
     def low_coverage(self, weight_coverage: FloatArray) -> BoolArray:
         """(D,) some of the last 63 sessions, or the exposures (D,), cover less than 80% of gross value."""
-        low: BoolArray = (self.coverage[-COVERAGE_WINDOW:].min(axis=0) < MIN_COVERAGE) | (
-            weight_coverage < MIN_COVERAGE
-        )
+        worst = np.minimum(self.coverage[-COVERAGE_WINDOW:].min(axis=0), weight_coverage)
+        low: BoolArray = worst < MIN_COVERAGE
         return low
 
 

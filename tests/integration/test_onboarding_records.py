@@ -1,14 +1,18 @@
 """What Dagster knows after an onboarding: every row recorded once, whatever happened on the way; logs and numbers."""
 
+import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, lots
+from assets.checks import CHECKS
+from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, lot, lots
 
 ASSETS = (*TABLES, *PORTFOLIO_TABLES)
 PROXIES = ["SP500", "MTUM", "QUAL", "SIZE", "USMV", "VLUE"]
@@ -36,8 +40,6 @@ def test_recorded_prices_cover_every_target_session(read_home: Home) -> None:
 
 def test_dagster_lists_the_partitions_as_materialized(read_home: Home) -> None:
     """Dagster's own question, the one behind the UI's bars, gives the same answer as the event log."""
-    import dagster as dg
-
     with read_home.instance() as instance:
         for asset in ASSETS:
             assert instance.get_materialized_partitions(dg.AssetKey(asset)) == read_home.partitions_with_row(asset)
@@ -65,8 +67,6 @@ def test_the_run_pages_say_what_was_found_and_done(read_home: Home) -> None:
 
 def test_entry_values_are_announced(core_home: Home) -> None:
     """Positions without a market price are weighed by entry value, and the log says how many of how many."""
-    from tests.support.home import lot
-
     book = [*lots("AAPL KO"), lot("LOFT-7", asset_class="private")]
     core_home.onboard(book, "mixed")
     logged = core_home.run_logs("portfolio_block")[-1]
@@ -90,10 +90,6 @@ def test_the_numbers_of_an_onboarding_travel_with_its_run(read_home: Home) -> No
 
 def test_checks_have_answers(read_home: Home) -> None:
     """After an onboarding every asset check has been asked, and passed."""
-    import dagster as dg
-
-    from assets.checks import CHECKS
-
     with read_home.instance() as instance:
         keys = [dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) for check in CHECKS]
         found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
@@ -106,17 +102,19 @@ def test_checks_have_answers(read_home: Home) -> None:
 KILLED = """
 import os, signal, sys
 from assets import block
-record = block.record_materializations
+record, (fatal, count, *arguments) = block.record_materializations, sys.argv[1:]
 def record_or_die(instance, run, asset_key, partitions, **more):
-    if asset_key.to_user_string() == sys.argv[1]:
-        record(instance, run, asset_key, list(partitions)[:int(sys.argv[2])], **more)
+    if asset_key.to_user_string() == fatal:
+        record(instance, run, asset_key, list(partitions)[:int(count)], **more)
         os.kill(os.getpid(), signal.SIGKILL)
     return record(instance, run, asset_key, partitions, **more)
 block.record_materializations = record_or_die
-sys.argv = ["sigma", *sys.argv[3:]]
+sys.argv = ["sigma", *arguments]
 from sigma_dagster.cli.main import main
 main()
 """
+
+SIGMA = "from sigma_dagster.cli.main import main; main()"
 
 #: Runs a command of ours with a provider that answers only once a file exists.
 SLOW = """
@@ -124,13 +122,14 @@ import sys, time
 from pathlib import Path
 from resources.sources import registry
 from resources.sources.sample import SampleSource
+go, *arguments = sys.argv[1:]
 class Slow(SampleSource):
     def fetch(self, symbol, first, last):
-        while not Path(sys.argv[0]).exists():
+        while not Path(go).exists():
             time.sleep(0.05)
         return super().fetch(symbol, first, last)
 registry.SOURCES["sample"] = Slow
-sys.argv = sys.argv[1:]
+sys.argv = ["sigma", *arguments]
 from sigma_dagster.cli.main import main
 main()
 """
@@ -158,10 +157,10 @@ def holdings(path: Path, symbols: Sequence[str]) -> Path:
 def test_trap_29_a_killed_onboarding_is_finished_by_the_next(
     core_home: Home, tmp_path: Path, asset: str, recorded: int
 ) -> None:
-    """SIGKILL between rows and records: the next command marks the run failed, records what it wrote, does the rest."""
+    """SIGKILL between rows and records: the next command marks the run failed, records its rows, does the rest."""
     file = holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
     child = script(core_home, KILLED, asset, str(recorded), "onboard", str(file))
-    assert child.wait(60) == -9, child.communicate()
+    assert_killed(child)
     lost = core_home.partitions_with_row(asset) - core_home.recorded(asset).keys()
     assert lost  # rows without records: what is to be healed
     assert core_home.statuses()["STARTED"] == 1
@@ -175,11 +174,16 @@ def test_trap_29_a_killed_onboarding_is_finished_by_the_next(
     assert again.tally.records_stored == (10 if asset == "daily_prices" else 0)
 
 
+def assert_killed(child: subprocess.Popen[str]) -> None:
+    said = child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL, said
+
+
 def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, tmp_path: Path) -> None:
     """All rows are there, only records are lost: the next command has no block to run and heals all the same."""
     file = holdings(tmp_path / "new.csv", ["KO", "AAPL"])
     child = script(core_home, KILLED, "portfolio_volatility", "2", "onboard", str(file))
-    assert child.wait(60) == -9, child.communicate()
+    assert_killed(child)
     core_home.onboard(file)
     core_home.assert_records_are_rows()
     runs = core_home.statuses()
@@ -189,9 +193,7 @@ def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, t
 
 def test_two_processes_with_the_same_file_share_the_work(home: Home) -> None:
     """Started together, both succeed; the provider is called once a symbol in total, each partition recorded once."""
-    import json
-
-    both = [script(home, _SIGMA, "onboard", str(CORE), "--json") for _ in range(2)]
+    both = [script(home, SIGMA, "onboard", str(CORE), "--json") for _ in range(2)]
     answers = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     reports = [json.loads(stdout) for stdout, _ in answers]
@@ -201,33 +203,29 @@ def test_two_processes_with_the_same_file_share_the_work(home: Home) -> None:
     home.assert_records_are_rows()
 
 
-_SIGMA = "from sigma_dagster.cli.main import main; main()"
-
-
 def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Path) -> None:
     """While a run covers a part of the work, another process says that it waits, and then computes none of it again."""
     go, file = tmp_path / "go", holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
-    first = script(core_home, SLOW, str(go), "sigma", "onboard", str(file), "--name", "first")
+    first = script(core_home, SLOW, str(go), "onboard", str(file), "--name", "first")
     wait_for(lambda: core_home.statuses()["STARTED"] == 1, first)
-    second = script(core_home, _SIGMA, "onboard", str(file), "--name", "second", "--json")
+    second = script(core_home, SIGMA, "onboard", str(file), "--name", "second", "--json")
     assert second.stderr is not None
-    said = [second.stderr.readline()]
-    while said[-1] and "Waiting for run" not in said[-1]:
-        said.append(second.stderr.readline())
+    said = [second.stderr.readline(), second.stderr.readline()]
     go.touch()
     stdout, rest = second.communicate(timeout=60)
-    assert first.wait(60) == 0
-    assert "Waiting for run" in said[-1], (said, rest)
-    assert second.returncode == 0, rest
-    assert '"api_calls": 0' in stdout
-    assert '"regressions_run": 0' in stdout
+    first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), rest
+    assert said[0] == "Stored: portfolio second, 3 positions\n"
+    assert said[1].startswith("Waiting for run ")
+    report = json.loads(stdout)
+    assert (report["api_calls"], report["regressions_run"], report["symbols"]["cached"]) == (0, 0, 3)
     core_home.assert_records_are_rows()
     assert core_home.count("portfolio") == 3
 
 
-def wait_for(happened: object, process: subprocess.Popen[str]) -> None:
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while not happened():  # type: ignore[operator]
+    while not happened():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)

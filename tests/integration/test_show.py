@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -171,7 +170,7 @@ def test_an_earlier_session_is_read_as_it_was(read_home: Home) -> None:
 # --- the table
 
 
-def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home, shown: dict[str, Any]) -> None:
+def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home) -> None:
     lines = read_home.sigma("show", "growth").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("growth as of 2022-12-28")
@@ -192,7 +191,8 @@ def test_show_imports_neither_dagster_nor_the_calendar_nor_statsmodels(read_home
         "print(*sorted({'dagster', 'pandas', 'exchange_calendars', 'statsmodels'} & set(sys.modules)), 'none')"
     )
     _, environment = read_home.command()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.splitlines()[-1] == "none"
 
 
@@ -200,8 +200,8 @@ def test_show_imports_neither_dagster_nor_the_calendar_nor_statsmodels(read_home
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """Two lots of a symbol, a short, a private one, a young listing, one halted, one that the source has no price of."""
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Two lots of a symbol, a short, a private one, a young listing, one halted, one without prices, one sold."""
     home = Home(tmp_path_factory.mktemp("mixed") / "sigma", {"SIGMA_HISTORY_SESSIONS": "1"})
     young, halted = date(2022, 11, 1), date(2022, 12, 1)
 
@@ -221,7 +221,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         lot("WMT", 10, exit="2022-12-28"),
     ]
     home.onboard(book, "mixed", source=RecordedSource(edit))
-    yield home
+    return home
 
 
 def test_the_basis_of_each_price_is_said(mixed: Home) -> None:
@@ -339,10 +339,9 @@ def test_a_model_that_cannot_be_had_is_refused_before_anything_is_stored(home: H
 class Listings(RecordedSource):
     """The sample under the names of the live model's proxies, with JNJ for bonds."""
 
-    NAMES = {"SPY": "SP500", "VTV": "VLUE", "VUG": "QUAL", "IWM": "SIZE", "TLT": "JNJ"}
-
     def fetch(self, symbol: str, first: date, last: date) -> Any:
-        return super().fetch(self.NAMES.get(symbol, symbol), first, last)
+        names = {"SPY": "SP500", "VTV": "VLUE", "VUG": "QUAL", "IWM": "SIZE", "TLT": "JNJ"}
+        return super().fetch(names.get(symbol, symbol), first, last)
 
 
 def test_the_live_model_computes_from_its_own_proxies(home: Home) -> None:

@@ -130,6 +130,8 @@ def test_trap_18_a_missing_beta_is_not_a_beta_of_zero() -> None:
     assert found.market_total[0] == pytest.approx(0.6 * 1.1 + 0.3 * 1.9)
     assert found.weight_coverage[0] == pytest.approx(0.9)
     assert found.quality[0] == Quality.LIMITED_HISTORY
+    sold = weigh(value(make_lots({"symbol": A, "quantity": 6}), flat(10, 10, 10)))
+    assert expose(sold, beta, se, np.array([[1.1, 1.9, np.nan]]), quality).quality[0] == Quality.FULL_HISTORY
     nothing = expose(weights, beta * np.nan, se, np.full((1, 3), np.nan), quality)
     assert nothing.reason[0] == "No position has factor exposures"
     assert nothing.weight_coverage[0] == 0.0

@@ -176,11 +176,13 @@ def test_percentile_needs_half_a_year_of_history() -> None:
 
 def test_a_series_that_does_not_move_has_volatility_zero() -> None:
     """Promise: 0 is a number: no spread gives volatility 0, p 1, stable; a constant return too."""
-    found = volatility(np.column_stack([np.zeros(300), np.full(300, 0.003)]), [299])
-    assert found.realized_vol_21d.tolist() == found.realized_vol_63d.tolist() == [[0.0, 0.0]]
-    assert found.vol_trend_p.tolist() == [[1.0, 1.0]]
-    assert found.vol_trend.tolist() == [["stable", "stable"]]
-    assert found.forecast_vol_21d[0] == pytest.approx([0.0, 0.003 * np.sqrt(252)])
+    constant = np.array([0.0, 0.003, 0.0071, 0.00013, 0.019])
+    found = volatility(np.tile(constant, (300, 1)), [299])
+    assert not found.realized_vol_21d.any()
+    assert not found.realized_vol_63d.any()
+    assert (found.vol_trend_p == 1.0).all()
+    assert (found.vol_trend == "stable").all()
+    assert found.forecast_vol_21d[0] == pytest.approx(constant * np.sqrt(252))
 
 
 @given(seed=st.integers(0, 10_000))
