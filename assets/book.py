@@ -87,7 +87,7 @@ def load(
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     shape = (len(grid), len(private))
-    close = np.hstack([panel.close[:, : len(public)], np.full(shape, np.nan)])
+    close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
     lots = _lots(connection, held, portfolio.basis, public, private, grid)
     positions = weighing.value_positions(lots, close, split, days, targets)
@@ -108,6 +108,18 @@ def load(
         returns=returns,
         series=risk.return_series(weights, returns, targets),
     )
+
+
+def _with_old_closes(connection: Connection, panel: PricePanel, public: Sequence[str]) -> FloatArray:
+    """Give the closes; a symbol without one in the first session starts with the last before it, however old."""
+    close = panel.close[:, : len(public)].copy()
+    start = panel.sessions[0]
+    silent = [symbol for i, symbol in enumerate(public) if np.isnan(close[0, i])]
+    if silent:
+        for symbol, (day, price) in prices.last_closes(connection, silent, start).items():
+            ratio = prices.split_ratios(connection, [symbol], day, start).get(symbol, 1.0)
+            close[0, public.index(symbol)] = price / ratio
+    return close
 
 
 def _lots(

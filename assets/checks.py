@@ -168,8 +168,8 @@ def _rows_check(asset: str, table: sa.Table) -> Check:
     return Check(
         "recorded_partitions_have_rows",
         asset,
-        "Every partition that Dagster shows as materialized has a row. One whose inputs changed has lost it, until it is "
-        "computed again: the planner asks for it.",
+        "Every partition that Dagster shows as materialized has a row. One whose inputs changed has lost it until it "
+        "is computed again: the planner asks for it.",
         AssetCheckSeverity.WARN,
         partial(_recorded_without_row, asset, table),
     )

@@ -26,7 +26,8 @@ class SymbolResult:
     table: Table
     row: str  # in the log, such as "factor exposure"
     rows: str  # such as "factor exposures"
-    numbers: str  # such as "factor betas"
+    existing: str  # such as "factor betas"
+    cached: str  # such as "betas"
     fixed: Mapping[str, Any]  # further key columns
     shown: Sequence[str]  # columns that a person who clicks a partition would look for
     inputs: Sequence[str]  # symbols whose prices every row rests on
@@ -49,7 +50,7 @@ def materialize(
     context.log.info(f"Storing {result.rows} for {total} symbols (force={config.force})")
     if complete:
         context.log.info(
-            f"Found {complete}/{total} symbols with existing {result.numbers} for {block.span} (skipping recalculation)"
+            f"Found {complete}/{total} symbols with existing {result.existing} for {block.span} (skipping recalculation)"
         )
     written: list[Cell] = []
     fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)
@@ -62,7 +63,7 @@ def materialize(
         written += [Cell(*cell, facts) for cell, facts in zip(cells, facts_of(columns, result.shown), strict=True)]
     stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
     context.log.info(f"Stored {stored} NEW {result.row} records")
-    context.log.info(f"Skipped {skipped} records with cached {result.numbers} (optimization)")
+    context.log.info(f"Skipped {skipped} records with cached {result.cached} (optimization)")
     metadata: dict[str, Any] = {
         "records_stored": stored,
         "records_skipped_cached": skipped,

@@ -48,9 +48,9 @@ def onboarding() -> Iterator[Row]:
         env.database.engine.dispose()
 
 
-def environment(home: Path) -> Environment:
-    """The parts of the product over a home of its own, all settings at their defaults."""
-    return Environment.of(Settings.from_environment({"SIGMA_HOME": str(home)}))
+def environment(home: Path, **variables: str) -> Environment:
+    """The parts of the product over a home of its own; settings that are not named have their defaults."""
+    return Environment.of(Settings.from_environment({**variables, "SIGMA_HOME": str(home)}))
 
 
 def onboard(env: Environment, name: str) -> None:

@@ -31,7 +31,10 @@ def upsert(connection: Connection, table: Table, columns: Mapping[str, Sequence[
 def _upsert(table: Table, columns: Iterable[str], rows: str) -> str:
     """Compose an insert of `rows` that replaces on conflict; both databases understand it."""
     key = [column.name for column in table.primary_key]
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    updates = [f"{name} = excluded.{name}" for name in columns if name not in key]
+    if "computed_at" in table.c:
+        updates.append("computed_at = CURRENT_TIMESTAMP")
+    replaced = ", ".join(updates)
     action = f"UPDATE SET {replaced}" if replaced else "NOTHING"
     names = ", ".join(table.c[name].name for name in columns)
     # Names are those of our own tables, never a user's.

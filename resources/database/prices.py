@@ -157,3 +157,18 @@ def split_ratios(connection: Connection, symbols: Sequence[str], start: date, en
     for name, ratio in connection.execute(query):
         ratios[name] = ratios.get(name, 1.0) * (ratio if start < end else 1 / ratio)
     return ratios
+
+
+def last_closes(connection: Connection, symbols: Sequence[str], before: date) -> dict[str, tuple[date, float]]:
+    """Give the last stored close of each symbol before a session, and its session."""
+    earlier = daily_price.c.close.is_not(None) & (daily_price.c.session < before)
+    last = (
+        sa.select(daily_price.c.symbol, sa.func.max(daily_price.c.session).label("session"))
+        .where(within(daily_price.c.symbol, symbols), earlier)
+        .group_by(daily_price.c.symbol)
+        .subquery()
+    )
+    query = sa.select(daily_price.c.symbol, daily_price.c.session, daily_price.c.close).join(
+        last, (last.c.symbol == daily_price.c.symbol) & (last.c.session == daily_price.c.session)
+    )
+    return {name: (day, close) for name, day, close in connection.execute(query).tuples()}

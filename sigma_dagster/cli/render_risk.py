@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # it brings the numerics
     from sigma_dagster.risk import Risk
 
 _POSITIONS_SHOWN = 25
+_BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
 def risk(out: Console, found: "Risk") -> None:
@@ -21,12 +22,13 @@ def risk(out: Console, found: "Risk") -> None:
 
 def summary(out: Console, found: "Risk") -> None:
     """Print a portfolio's risk without its positions."""
-    basis = f", weights by {found.weight_basis} value" if found.weight_basis else ""
-    out.print(f"{found.portfolio} as of {found.as_of}{basis}, factor model {found.factor_model}", markup=False)
+    basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
     out.print()
-    print_rows(out, ("factor", "exposure", "std. error", "share of risk"), _factors(found))
-    print_rows(out, ("volatility a year", ""), _volatility(found))
-    print_rows(out, ("loss in one session", "95%", "", "99%", ""), _losses(found))
+    model, _, _ = found.factor_model.partition("@")
+    print_rows(out, (f"factor ({model})", "exposure", "std. error", "share of risk"), _factors(found))
+    print_rows(out, ("volatility, annualised", ""), _volatility(found))
+    print_rows(out, ("value at risk, 1 session", "95%", "", "99%", ""), _losses(found))
     for line in (_value(found), _fit(found), *_notes(found)):
         out.print(line, markup=False)
     out.print()
@@ -61,8 +63,8 @@ def _volatility(found: "Risk") -> list[tuple[str, str]]:
         ("forecast, next 21 sessions", percent(found.forecast_vol_21d)),
         ("exponentially weighted", percent(found.ewma_vol)),
         ("realized, last 21 sessions", percent(found.realized_vol_21d)),
+        ("... its percentile in the last year", percent(found.vol_percentile, 0)),
         ("realized, last 63 sessions", percent(found.realized_vol_63d)),
-        ("place of the 21 in the last year", percent(found.vol_percentile, 0)),
         ("trend, 21 sessions against 42 before", trend),
     ]
 
@@ -79,20 +81,20 @@ def _losses(found: "Risk") -> list[tuple[str, ...]]:
 
 
 def _value(found: "Risk") -> str:
-    parts = [f"Value: gross {dollars(found.gross)}, net {dollars(found.net)}"]
+    parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
     if found.denominator != found.gross:
-        parts.append(f"weights are shares of {dollars(found.denominator)}")
+        parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
     if found.entry_share:
         parts.append(f"{percent(found.entry_share)} at entry prices")
     if found.stale_share:
-        parts.append(f"{percent(found.stale_share)} at prices more than 5 sessions old")
-    return "; ".join(parts)
+        parts.append(f"{percent(found.stale_share)} at stale prices")
+    return ", ".join(parts)
 
 
 def _fit(found: "Risk") -> str:
     return (
         f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
-        f"covered, variance of the split {number(found.split_ratio, 2)} of the realized"
+        f"covered, split / realized variance {number(found.split_ratio, 2)}"
     )
 
 
@@ -113,7 +115,9 @@ def _notes(found: "Risk") -> list[str]:
             "the positions move together in a way the factors do not see"
         )
     if found.var_99_1d is not None:
-        notes.append("The 99% loss rests on the 2-3 worst days of a year; the normal one is exceeded on 1.5-2% of days")
+        notes.append(
+            "The 99% value at risk rests on a year's 2-3 worst days; the normal one is exceeded on 1.5-2% of days"
+        )
     return notes
 
 

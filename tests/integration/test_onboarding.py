@@ -100,7 +100,10 @@ def test_onboarding_again_does_nothing(full_home: Home) -> None:
 
 def test_force_recalculation(full_home: Home) -> None:
     """Force makes exactly the 15 x 365 regressions of growth again, and its portfolio rows; stored prices stay."""
-    tampered = ("UPDATE factor_exposure SET r_squared = -1", "UPDATE portfolio_factor_exposure SET gross = -1")
+    tampered = (
+        "UPDATE factor_exposure SET r_squared = -1, computed_at = 'before'",
+        "UPDATE portfolio_factor_exposure SET gross = -1",
+    )
     with full_home.sql() as connection:
         for statement in tampered:
             connection.execute(statement)
@@ -112,7 +115,9 @@ def test_force_recalculation(full_home: Home) -> None:
     assert (calls.asked, done["api_calls_saved"]) == ([], 15)
     stored = full_home.rows("daily_price", "symbol")
     assert stored["daily_price"] == prices["daily_price"]
-    assert full_home.query("SELECT count(*) FROM factor_exposure WHERE r_squared = -1") == [(0,)]
+    assert full_home.query("SELECT count(*) FROM factor_exposure WHERE r_squared = -1 OR computed_at = 'before'") == [
+        (0,)
+    ]
     assert full_home.query(
         "SELECT name, count(*), min(gross) > 0 FROM portfolio_factor_exposure JOIN portfolio ON id = portfolio_id "
         "WHERE name = 'growth' GROUP BY name"
@@ -170,7 +175,7 @@ def test_trap_06_force_replaces_the_block_and_nothing_else(core_home: Home) -> N
 
 
 def test_trap_05_a_partial_hit_needs_no_force(core_home: Home) -> None:
-    """Rows that are missing among rows that exist are filled in; nothing collides, and the others are left other_home."""
+    """Rows missing among rows that exist are filled in; nothing collides, and the others are left alone."""
     full = core_home.numbers("factor_exposure")
     with core_home.sql() as connection:
         connection.execute(

@@ -15,7 +15,7 @@ PROXIES = ["SP500", "MTUM", "QUAL", "SIZE", "USMV", "VLUE"]
 
 
 def test_market_data_granular_cache(core_home: Home) -> None:
-    """Of 15 symbols, 10 are complete and 5 have their last 100 sessions: exactly the 5 are fetched, and no session twice."""
+    """10 of 15 symbols are complete, 5 have their last 100 sessions: exactly these 5 are fetched."""
     core_home.onboard(lots(FIVE), "five")
     with core_home.sql() as connection:
         ((cut,),) = connection.execute(
@@ -96,7 +96,7 @@ def test_a_symbol_unknown_to_the_source_is_known_to_be_unknown(core_home: Home) 
 
 
 def test_trap_07_a_failed_fit_is_a_reason_and_never_zero(core_home: Home) -> None:
-    """A price that never moves has no beta: null with the reason, and the portfolio's coverage shrinks by its weight."""
+    """A price that never moves has no beta: null with the reason, and the portfolio's coverage shrinks."""
     flat = RecordedSource(at_price("AMD", lambda _row: 50.0))
     core_home.onboard(lots("AMD KO"), "flat", source=flat)
     rows = core_home.query(
@@ -142,7 +142,7 @@ def test_trap_26_a_failing_source_fails_and_keeps_what_was_paid_for(core_home: H
 
 
 def test_trap_13_a_symbol_whose_fetch_failed_is_not_known(core_home: Home) -> None:
-    """A symbol is marked after its prices are stored, in one transaction: a failure leaves no trace of it."""
+    """A symbol is marked when its prices are stored, in one transaction: a failure leaves no trace of it."""
     with pytest.raises(BlockFailedError):
         core_home.onboard(lots("BBY"), "one", source=RecordedSource(broken=["BBY"]))
     assert core_home.query("SELECT * FROM symbol WHERE symbol = 'BBY'") == []

@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.checks import CHECKS
-from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, lot, lots
+from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, holdings, lot, lots
 
 ASSETS = (*TABLES, *PORTFOLIO_TABLES)
 PROXIES = ["SP500", "MTUM", "QUAL", "SIZE", "USMV", "VLUE"]
@@ -31,7 +31,7 @@ def test_rows_and_records_are_the_same(read_home: Home) -> None:
 
 
 def test_recorded_prices_cover_every_target_session(read_home: Home) -> None:
-    """Prices are recorded for all target sessions of the 15 held symbols and the 6 proxies, and before, as look-back."""
+    """Prices are recorded for all target sessions of the 15 held symbols and of the 6 proxies."""
     targets = {key.split("|")[0] for key in read_home.recorded("factor_exposures")}
     symbols = {key.split("|")[1] for key in read_home.recorded("factor_exposures")} | set(PROXIES)
     assert (len(targets), len(symbols)) == (365, 21)
@@ -144,12 +144,6 @@ def script(home: Home, code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def holdings(path: Path, symbols: Sequence[str]) -> Path:
-    lines = [f"{symbol},10,100,2021-06-15" for symbol in symbols]
-    path.write_text("\n".join(["symbol,quantity,entry_price,entry_date", *lines]) + "\n", encoding="utf-8")
-    return path
-
-
 # Killed after no partition was recorded, after some, and in the second of the two runs.
 @pytest.mark.parametrize(
     ("asset", "recorded"), [("daily_prices", 0), ("factor_exposures", 3), ("portfolio_factor_exposures", 0)]
@@ -158,7 +152,7 @@ def test_trap_29_a_killed_onboarding_is_finished_by_the_next(
     core_home: Home, tmp_path: Path, asset: str, recorded: int
 ) -> None:
     """SIGKILL between rows and records: the next command marks the run failed, records its rows, does the rest."""
-    file = holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
+    file = holdings(tmp_path / "new.csv", "AMD", "LLY", "KO")
     child = script(core_home, KILLED, asset, str(recorded), "onboard", str(file))
     assert_killed(child)
     lost = core_home.partitions_with_row(asset) - core_home.recorded(asset).keys()
@@ -181,7 +175,7 @@ def assert_killed(child: subprocess.Popen[str]) -> None:
 
 def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, tmp_path: Path) -> None:
     """All rows are there, only records are lost: the next command has no block to run and heals all the same."""
-    file = holdings(tmp_path / "new.csv", ["KO", "AAPL"])
+    file = holdings(tmp_path / "new.csv", "KO", "AAPL")
     child = script(core_home, KILLED, "portfolio_volatility", "2", "onboard", str(file))
     assert_killed(child)
     core_home.onboard(file)
@@ -205,7 +199,7 @@ def test_two_processes_with_the_same_file_share_the_work(home: Home) -> None:
 
 def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Path) -> None:
     """While a run covers a part of the work, another process says that it waits, and then computes none of it again."""
-    go, file = tmp_path / "go", holdings(tmp_path / "new.csv", ["AMD", "LLY", "KO"])
+    go, file = tmp_path / "go", holdings(tmp_path / "new.csv", "AMD", "LLY", "KO")
     first = script(core_home, SLOW, str(go), "onboard", str(file), "--name", "first")
     wait_for(lambda: core_home.statuses()["STARTED"] == 1, first)
     second = script(core_home, SIGMA, "onboard", str(file), "--name", "second", "--json")

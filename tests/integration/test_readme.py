@@ -203,35 +203,55 @@ def _documented(command: str) -> set[str]:
     return {row[0].strip("`") for row in _table(_section(command, JSON_NAMES))}
 
 
-def _names(data: Any, known: Mapping[str, str], path: str = "") -> set[str]:
-    """Dotted names of all values; names that are data are replaced by what they stand for."""
+#: Where the names are data, and what stands for them in the docs.
+DATA = {
+    "exposures": "FACTOR",
+    "risk.exposures": "FACTOR",
+    "standard_errors": "FACTOR",
+    "risk_split.factors": "FACTOR",
+    "risk_split.positions": "SYMBOL",
+    "portfolios": "NAME",
+}
+
+
+def _names(data: Any, path: str = "") -> set[str]:
+    """Dotted names of all values."""
     if isinstance(data, dict) and data:
-        parts = (_names(value, known, f"{path}.{known.get(name, name)}") for name, value in data.items())
-        return set().union(*parts)
+        keys = {name: name for name in data} | (dict.fromkeys(data, DATA[path]) if _is_data(path, data) else {})
+        return set().union(*(_names(value, f"{path}.{keys[name]}".lstrip(".")) for name, value in data.items()))
     if isinstance(data, list) and data:
-        return set().union(*(_names(value, known, f"{path}[]") for value in data))
-    return {path.lstrip(".")}
+        return set().union(*(_names(value, f"{path}[]") for value in data))
+    return {path}
+
+
+def _is_data(path: str, data: Mapping[str, Any]) -> bool:
+    """`exposures` of a plan are counts, all others are by factor."""
+    return path in DATA and (DATA[path] != "FACTOR" or data.keys() <= set(FACTORS))
 
 
 @pytest.mark.parametrize(
     "command",
-    ["sigma onboard FILE --json", "sigma plan --json", "sigma portfolios --json", "sigma show NAME --json"],
+    [
+        "sigma onboard FILE --json",
+        "sigma plan --json",
+        "sigma portfolios --json",
+        "sigma show NAME --json",
+        "sigma refresh --json",
+        "sigma diagnose SYMBOL --json",
+    ],
 )
 def test_the_names_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path, command: str) -> None:
     """docs/json.md names every value, and no other."""
     home, _ = demo
     file = desk / "other.csv"
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\nBAC,1,30,2021-01-04\n")
-    arguments = command.replace("NAME", "growth").split()[1:]
+    arguments = command.replace("NAME", "growth").replace("SYMBOL", "AAPL").split()[1:]
     if command.startswith(("sigma onboard", "sigma plan")):
         arguments = [arguments[0], str(file), "--json"]
     done = home.sigma(*arguments)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    known = {**dict.fromkeys(FACTORS, "FACTOR"), "other": "NAME"}
-    if "risk_split" in data:
-        known |= dict.fromkeys(data["risk_split"]["positions"], "SYMBOL")
-    assert _names(data, known) == _documented(command)
+    assert _names(data) == _documented(command)
 
 
 def test_the_errors_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path) -> None:
@@ -241,7 +261,7 @@ def test_the_errors_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: 
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\n\nNVDA,1,10,2021-01-04\n")
     done = home.sigma("onboard", file, "--json")
     assert done.returncode == 2
-    assert _names(json.loads(done.stdout), {}) == _documented("Errors")
+    assert _names(json.loads(done.stdout)) == _documented("Errors")
     shown = re.findall(r"`(row [^`]+)`", _section("Your own holdings"))
     assert shown
     for message in shown:

@@ -175,10 +175,10 @@ def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("growth as of 2022-12-28")
     factors = lines[lines.index("") + 1 :]
-    assert factors[0].split() == ["factor", "exposure", "std.", "error", "share", "of", "risk"]
+    assert factors[0].split() == ["factor", "(sample-5)", "exposure", "std.", "error", "share", "of", "risk"]
     assert factors[1].startswith("market, in total ")
     assert factors[2].startswith("market ")
-    assert sum("99% loss rests on the 2-3 worst days" in line for line in lines) == 1
+    assert sum("99% value at risk rests on a year's 2-3 worst days" in line for line in lines) == 1
     assert not any("Low coverage" in line or "Not known" in line for line in lines)
 
 

@@ -1,5 +1,7 @@
 """A SIGMA_HOME as tests use it: onboard into it, run the command line on it, read what it holds."""
 
+import gc
+import io
 import json
 import os
 import sqlite3
@@ -8,11 +10,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
@@ -25,6 +27,7 @@ from resources.sources.base import PriceSource
 from resources.sources.sample import SampleSource
 from sigma_dagster import onboarding
 from sigma_dagster.build import build_defs
+from sigma_dagster.cli.main import main
 from sigma_dagster.environment import Environment
 from sigma_dagster.holdings import read_holdings
 from sigma_dagster.instance import open_instance
@@ -50,6 +53,14 @@ PORTFOLIO_TABLES = {
 _SIGMA = str(Path(sys.executable).with_name("sigma"))
 
 Rows = dict[str, list[tuple[Any, ...]]]
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass
@@ -146,6 +157,22 @@ class Home:
         command, environment = self.command(*arguments)
         environment |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own command
+
+    def sigma_here(self, *arguments: str | Path, **settings: str) -> "Ended":
+        """Run the command in this process, which saves its start: what it prints and its exit status are the same."""
+        environment = {**self.variables, "SIGMA_HOME": str(self.path)}
+        environment |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
+        out, err, status = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["sigma", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        gc.collect()  # closes the command's database connections, as the end of its process would
+        return Ended(status, out.getvalue(), err.getvalue())
 
     # --- what is stored
 
@@ -256,6 +283,13 @@ def lot(symbol: str, quantity: float = 10, entry: str = "2021-06-15", exit: str 
     """A lot at $100."""
     leave = date.fromisoformat(exit) if exit else None
     return Lot(symbol, quantity, more.pop("price", 100.0), date.fromisoformat(entry), leave, **more)
+
+
+def holdings(path: Path, *lines: str, header: str = "symbol,quantity,entry_price,entry_date") -> Path:
+    """Write a holdings file; a line without a comma is a symbol with a lot of 10."""
+    body = [line if "," in line else f"{line},10,100,2021-06-15" for line in lines]
+    path.write_text("\n".join([header, *body]) + "\n", encoding="utf-8")
+    return path
 
 
 def lots(symbols: str | Sequence[str], **more: Any) -> list[Lot]:

@@ -1,0 +1,48 @@
+"""docs/numerics.md says what is computed, to the printed digits; docs/factor-models.md has models that are ours."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from assets.factor_models import BUILT_IN, SAMPLE_5, FactorModel
+from benchmarks import sample_figures
+from sigma_dagster import model_file
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "numerics.md").read_text(encoding="utf-8")
+MODELS = (ROOT / "docs" / "factor-models.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("table", ["forecast_table", "split_table", "trend_table"])
+def test_the_tables_are_what_is_computed(table: str) -> None:
+    computed = "\n".join(getattr(sample_figures, table)())
+    assert f"\n\n{computed}\n\n" in DOCUMENT
+
+
+def test_the_forecast_meets_its_bound_and_the_years_it_loses_are_named() -> None:
+    """The document names the years; this finds them in its table."""
+    rows = re.findall(r"^\| (20\d\d|all) \| [\d,]+ \| (.+) \|$", DOCUMENT, flags=re.MULTILINE)
+    losses = {year: [float(cell.strip("*")) for cell in cells.split(" | ")] for year, cells in rows}
+    realized, ewma, forecast = losses.pop("all")
+    assert forecast <= 0.50
+    assert (realized, ewma) == (0.623, 0.556)
+    lost = [year for year, (*others, ours) in losses.items() if ours >= min(others)]
+    assert lost == ["2022"]
+    assert "It loses one year, 2022, to EWMA" in DOCUMENT
+
+
+def test_the_example_of_a_model_file_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", MODELS, flags=re.DOTALL)
+    file = tmp_path / "model.toml"
+    file.write_text(example)
+    model = model_file.read(str(file))
+    assert (model.name, model.method, model.proxies) == ("two-factors", "ols", ("SP500", "MTUM"))
+    assert (model.window, model.min_obs) == (SAMPLE_5.window, SAMPLE_5.min_obs)
+
+
+@pytest.mark.parametrize("model", BUILT_IN.values(), ids=list(BUILT_IN))
+def test_the_built_in_models_are_those_of_the_code(model: FactorModel) -> None:
+    (row,) = re.findall(rf"^\| `{model.name}` \| .*\| (.*) \|$", MODELS, flags=re.MULTILINE)
+    pairs = {factor.name: " - ".join(filter(None, (factor.proxy, factor.minus))) for factor in model.factors}
+    assert dict(text.split(" ", 1) for text in row.split("; ")) == pairs

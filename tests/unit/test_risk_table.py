@@ -1,0 +1,119 @@
+"""The table of `sigma show`: 0 is a number, what is not known is a dash, and each caveat is said when it applies."""
+
+import json
+from dataclasses import replace
+from datetime import date
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from sigma_dagster.cli import render_risk
+from sigma_dagster.risk import Position, Risk, RiskSplit
+
+NOTHING = Risk(
+    portfolio="p",
+    as_of=date(2022, 12, 28),
+    factor_model="m@1",
+    reason="No active position",
+    **dict.fromkeys(("weight_basis", "weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator")),  # type: ignore[arg-type]
+    market_total=None,
+    exposures={"market": None, "low_volatility": None},
+    standard_errors={"market": None, "low_volatility": None},
+    r_squared=None,
+    quality=None,
+    **dict.fromkeys(("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d", "forecast_model")),  # type: ignore[arg-type]
+    **dict.fromkeys(("vol_trend", "vol_trend_p", "vol_percentile", "return_coverage")),  # type: ignore[arg-type]
+    low_coverage=False,
+    **dict.fromkeys(("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal")),  # type: ignore[arg-type]
+    risk_split=RiskSplit({"market": None, "low_volatility": None}, None, {}),
+    split_vol=None,
+    split_ratio=None,
+    positions=(),
+)
+ZERO = replace(
+    NOTHING,
+    reason=None,
+    **dict.fromkeys(("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"), 0.0),  # type: ignore[arg-type]
+    market_total=0.0,
+    exposures={"market": 0.0, "low_volatility": -0.0},
+    standard_errors={"market": 0.0, "low_volatility": 0.0},
+    r_squared=0.0,
+    **dict.fromkeys(("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d"), 0.0),  # type: ignore[arg-type]
+    vol_percentile=0.0,
+    **dict.fromkeys(("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal"), 0.0),  # type: ignore[arg-type]
+    risk_split=RiskSplit({"market": 0.0, "low_volatility": 0.0}, 0.0, {"A": 0.0}),
+    split_ratio=1.0,
+    positions=(Position("A", 0.0, "market", "full_history", 0, 0.0),),
+)
+
+
+def printed(found: Risk) -> list[str]:
+    out = StringIO()
+    render_risk.risk(Console(file=out, soft_wrap=True, highlight=False), found)
+    return out.getvalue().splitlines()
+
+
+def line(found: Risk, start: str) -> list[str]:
+    (one,) = (text for text in printed(found) if text.startswith(start))
+    return one[len(start) :].split()
+
+
+def test_trap_31_zero_is_a_number_and_unknown_is_a_dash() -> None:
+    assert line(NOTHING, "market, in total") == ["-"]
+    assert line(ZERO, "market, in total") == ["0.000"]
+    assert line(NOTHING, "low volatility") == ["-", "-", "-"]
+    assert line(ZERO, "low volatility") == ["0.000", "0.000", "0.0%"]
+    assert line(NOTHING, "forecast, next 21 sessions") == ["-"]
+    assert line(ZERO, "forecast, next 21 sessions") == ["0.0%"]
+    assert line(NOTHING, "historical, last 252 sessions") == ["-"] * 4
+    assert line(ZERO, "historical, last 252 sessions") == ["0.00%", "$0", "0.00%", "$0"]
+    assert line(ZERO, "A ") == ["0.0%", "market", "0.0%", "full", "history", "0", "0.0%"]
+
+
+def test_trap_31_zero_and_unknown_are_different_in_json() -> None:
+    nothing, zero = (json.loads(json.dumps(found.to_json(), allow_nan=False)) for found in (NOTHING, ZERO))
+    for name in ("market_total", "realized_vol_21d", "r_squared", "var_95_1d", "var_95_1d_usd", "weight_coverage"):
+        assert (nothing[name], zero[name]) == (None, 0.0), name
+    assert (nothing["exposures"]["market"], zero["exposures"]["market"]) == (None, 0.0)
+
+
+def test_why_nothing_is_known_is_said() -> None:
+    lines = printed(NOTHING)
+    assert "Not known: No active position" in lines
+    assert not any("99% value" in text for text in lines)
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.69, True), (0.70, False), (1.30, False), (1.31, True), (None, False)])
+def test_a_split_far_from_what_was_realized_is_said(ratio: float | None, said: bool) -> None:
+    lines = printed(replace(ZERO, split_ratio=ratio))
+    assert any("move together in a way the factors do not see" in text for text in lines) is said
+
+
+def test_low_coverage_is_said_with_both_shares() -> None:
+    lines = printed(replace(ZERO, low_coverage=True, weight_coverage=0.72, return_coverage=0.815))
+    (one,) = (text for text in lines if text.startswith("Low coverage"))
+    assert "72.0%" in one
+    assert "81.5%" in one
+    assert len(one) <= 100
+    assert not any(text.startswith("Low coverage") for text in printed(ZERO))
+
+
+def test_prices_that_are_not_the_markets_of_the_day_are_said() -> None:
+    (value,) = (text for text in printed(replace(ZERO, entry_share=0.1, stale_share=0.25)) if text.startswith("Value"))
+    assert value.endswith("10.0% at entry prices, 25.0% at stale prices")
+
+
+def test_weights_by_equity_say_what_they_are_shares_of() -> None:
+    (value,) = (
+        text for text in printed(replace(ZERO, gross=900.0, net=-50.0, denominator=1000.0)) if text.startswith("Value")
+    )
+    assert value == "Value: gross $900, net -$50, weights are shares of the equity, $1,000"
+
+
+def test_many_positions_are_cut_and_counted() -> None:
+    many = tuple(Position(f"S{i}", 0.01, "market", "full_history", 252, 0.5) for i in range(1200))
+    lines = printed(replace(ZERO, positions=many))
+    assert sum(text.startswith("S") for text in lines) == 25
+    assert "... and 1,175 smaller positions; --json has all" in lines
