@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -19,6 +19,10 @@ from resources.database.tables import daily_price
 from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
 
 
+#: From one close to the next over a long weekend, and a day for the refresh.
+_LONGEST_PAUSE = timedelta(days=5)
+
+
 @dataclass
 class Purchase:
     """What fetching did."""
@@ -29,8 +33,11 @@ class Purchase:
     failure: str = ""  # why fetching ended early
 
 
-def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg.AssetsDefinition:
-    """Make the asset; sessions before `first_partition` are stored as look-back and are no partitions."""
+def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, live: bool) -> dg.AssetsDefinition:
+    """Make the asset; sessions before `first_partition` are stored as look-back and are no partitions.
+
+    A `live` source follows the market, so its prices are expected to be fresh.
+    """
 
     @dg.asset(
         name="daily_prices",
@@ -40,6 +47,8 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date) -> dg
         kinds={"sql"},
         owners=["team:market-data"],
         code_version="1",
+        pool="price_source",
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if live else None,
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
             "Fetched once from the price source, with the sessions before it that betas and volatility look back on."

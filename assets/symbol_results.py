@@ -50,7 +50,8 @@ def materialize(
     context.log.info(f"Storing {result.rows} for {total} symbols (force={config.force})")
     if complete:
         context.log.info(
-            f"Found {complete}/{total} symbols with existing {result.existing} for {block.span} (skipping recalculation)"
+            f"Found {complete}/{total} symbols with existing {result.existing} for {block.span} "
+            "(skipping recalculation)"
         )
     written: list[Cell] = []
     fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)

@@ -41,7 +41,7 @@ def _assets(env: Environment) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     by_portfolio = partitions.portfolio_date_partitions(dates)
     return [
         positions.asset,
-        daily_prices.asset(by_symbol, env.settings.start_date),
+        daily_prices.asset(by_symbol, env.settings.start_date, live=env.source.latest_session() is None),
         factor_exposures.asset(by_symbol),
         symbol_volatility.asset(by_symbol),
         portfolio_factor_exposures.asset(by_portfolio),

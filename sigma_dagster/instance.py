@@ -44,7 +44,11 @@ def _config(settings: Settings) -> dict[str, Any]:
             "class": "QueuedRunCoordinator",
             "config": {"dequeue_interval_seconds": 1},
         },
-        "concurrency": {"runs": {"max_concurrent_runs": _CONCURRENT_RUNS}},
+        "concurrency": {
+            "runs": {"max_concurrent_runs": _CONCURRENT_RUNS},
+            # Of the runs that the daemon starts, one at a time asks the price source.
+            "pools": {"granularity": "run", "default_limit": 1},
+        },
         "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},

@@ -87,7 +87,7 @@ def onboard(
 ) -> None:
     """Store a portfolio and compute what it lacks."""
     started = time.perf_counter()
-    env = _environment()
+    env = _environment(computes=True)
     session, holdings, chosen = _read(env, file, name, as_of)
     from sigma_dagster import onboarding
 
@@ -112,7 +112,7 @@ def add(
     as_of: AsOf = None,
 ) -> None:
     """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
-    env = _environment()
+    env = _environment(computes=True)
     session, holdings, chosen = _read(env, file, name, as_of)
     with env.database.write() as connection:
         stored = portfolios.store(connection, chosen, holdings.lots, equity, session)
@@ -127,7 +127,7 @@ def add(
 @app.command()
 def refresh(as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Compute whatever the stored portfolios lack, a new session included."""
-    env = _environment()
+    env = _environment(computes=True)
     session = env.as_of(as_of, datetime.now(UTC))
     from sigma_dagster import onboarding
 
@@ -145,13 +145,12 @@ def plan(
     """Say what is missing and what it would cost; changes nothing."""
     if file and portfolio:
         raise typer.BadParameter("give a holdings file or --portfolio, not both")
-    env = _environment()
+    env = _environment(computes=True)
     if file:
         session, holdings, chosen = _read(env, file, None, as_of)
         with env.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, None, session)]
     else:
-        env.check_proxies()
         session = env.as_of(as_of, datetime.now(UTC))
         wanted = _stored(env, [portfolio] if portfolio else None)
     with env.database.read() as connection:
@@ -205,7 +204,7 @@ def list_portfolios(as_json: AsJson = False) -> None:
 @app.command(hidden=True)
 def demo() -> None:
     """Onboard the two example portfolios and compare."""
-    env = _environment()
+    env = _environment(computes=True)
     from sigma_dagster import onboarding
 
     reports = []
@@ -219,19 +218,20 @@ def demo() -> None:
 @app.command(hidden=True)
 def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     """Start the Dagster UI and daemon on this machine's loopback."""
-    env = _environment()
-    env.check_proxies()
+    env = _environment(computes=True)
     from sigma_dagster import webserver
 
     webserver.serve(env, port)
 
 
-def _environment() -> Environment:
-    return Environment.of(Settings.from_environment(os.environ))
+def _environment(*, computes: bool = False) -> Environment:
+    env = Environment.of(Settings.from_environment(os.environ))
+    if computes:
+        env.check_proxies()
+    return env
 
 
 def _read(env: Environment, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
-    env.check_proxies()
     session = env.as_of(as_of, datetime.now(UTC))
     env.sessions(session)  # a date that cannot be computed is refused before anything is stored
     chosen = portfolio_name(name, file)

@@ -37,7 +37,7 @@ def test_onboard_for_people(core_home: Home) -> None:
     """What was computed, what was reused, what it cost, and the risk."""
     done = core_home.sigma_here("onboard", CORE)
     assert done.returncode == 0, done.stderr
-    for text in ("symbols cached", "provider calls saved", "regressions run", "realized volatility", "2022-12-28"):
+    for text in ("symbols cached", "provider calls saved", "regressions run", "low volatility", "2022-12-28"):
         assert text in done.stdout
 
 
@@ -104,8 +104,8 @@ def test_trap_31_zero_is_not_missing(core_home: Home) -> None:
     assert (shown["exposures"]["market"], shown["exposures"]["size"]) == (0.0, None)
     assert (shown["realized_vol_21d"], shown["realized_vol_63d"]) == (0.0, None)
     lines = core_home.sigma_here("show", "core").stdout.splitlines()
-    assert any("0.0%" in line for line in lines if "21 sessions" in line)
-    assert all("0.0%" not in line for line in lines if "63 sessions" in line)
+    assert any("0.0%" in line for line in lines if "realized, last 21" in line or "realized volatility, 21" in line)
+    assert all("0.0%" not in line for line in lines if "realized, last 63" in line or "realized volatility, 63" in line)
 
 
 def test_plan_says_what_is_missing_under_fixed_names(core_home: Home) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,32 +44,24 @@ def _console(command: str) -> str:
     return block.split("\n", 1)[1]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, subprocess.CompletedProcess[str]]:
-    """A home after the demo, run as `make demo` runs it, and what it printed."""
-    home = Home(tmp_path_factory.mktemp("demo") / "sigma", {})
-    return home, home.sigma("demo")
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
     """A folder with the README's own holdings file in it."""
-    folder = tmp_path_factory.mktemp("desk")
     (example,) = _blocks("csv")
-    (folder / EXAMPLE).write_text(example)
-    return folder
+    (tmp_path / EXAMPLE).write_text(example)
+    return tmp_path
 
 
 # --- the two commands
 
 
-def test_make_demo_prints_what_the_readme_shows(demo: tuple[Home, subprocess.CompletedProcess[str]]) -> None:
+def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     """Every line and every number, all but the seconds and the version of Python."""
-    _, done = demo
+    done = Home(tmp_path / "sigma", {}).sigma("demo")
     installing, shown = _console("make demo").split("\n", 1)
     assert done.returncode == 0, done.stderr
     assert _without_seconds(done.stderr + done.stdout) == _without_seconds(shown)
-    packages = (ROOT / "requirements.txt").read_text().count("==")
+    packages = sum("==" in line for line in (ROOT / "requirements.txt").read_text().splitlines())
     assert installing.startswith(f"Installing {packages} packages into .venv (Python 3.1")
     assert len(done.stdout.splitlines()) <= 25
 
@@ -89,29 +80,29 @@ def test_make_test_ends_as_the_readme_shows() -> None:
 
 
 def _commands() -> list[str]:
-    lines = [line for block in _blocks("console") for line in block.splitlines() if line.startswith("$ ")]
-    return [line[2:] for line in lines if line.startswith("$ sigma ")]
+    """Those below the example file, and those of the table."""
+    section = _section("Your own holdings")
+    shown = re.findall(r"^\$ (sigma .*)$", section, re.MULTILINE)
+    listed = [row[0].strip("`") for row in _table(section) if row[0].startswith("`sigma ")]
+    assert len(shown) >= 3
+    assert len(listed) >= 7
+    return [*shown, *listed]
 
 
-def test_every_sigma_command_of_the_readme_runs(
-    demo: tuple[Home, subprocess.CompletedProcess[str]], desk: Path
-) -> None:
+def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path) -> None:
     """In the order of the README, after the demo, beside its example file."""
-    home, _ = demo
-    commands = _commands()
-    assert len(commands) >= 4
-    for command in commands:
-        arguments = [str(desk / word) if word == EXAMPLE else word for word in shlex.split(command)[1:]]
-        done = home.sigma(*arguments)
+    words = {"FILE": EXAMPLE, "[FILE]": EXAMPLE, "NAME": "mine", "SYMBOL": "AAPL"}
+    for command in _commands():
+        named = [words.get(word, word) for word in shlex.split(command)[1:]]
+        done = full_home.sigma(*(desk / word if word == EXAMPLE else word for word in named))
         assert done.returncode == 0, (command, done.stderr)
-        assert done.stdout
+        assert done.stdout, command
 
 
-def test_every_command_and_option_that_is_named_exists(desk: Path) -> None:
+def test_every_command_and_option_that_is_named_exists(home: Home) -> None:
     """`sigma NAME --option` anywhere in the README or in docs/."""
     texts = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
     named = {found for text in texts for found in re.findall(r"`sigma ([a-z]+)([^`]*)`", text)}
-    home = Home(desk / "none", {})
     helps: dict[str, str] = {}
     for command, rest in sorted(named):
         if command not in helps:
@@ -240,24 +231,20 @@ def _is_data(path: str, data: Mapping[str, Any]) -> bool:
         "sigma diagnose SYMBOL --json",
     ],
 )
-def test_the_names_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path, command: str) -> None:
+def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path, command: str) -> None:
     """docs/json.md names every value, and no other."""
-    home, _ = demo
-    file = desk / "other.csv"
+    file = tmp_path / "other.csv"
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\nBAC,1,30,2021-01-04\n")
-    arguments = command.replace("NAME", "growth").replace("SYMBOL", "AAPL").split()[1:]
-    if command.startswith(("sigma onboard", "sigma plan")):
-        arguments = [arguments[0], str(file), "--json"]
-    done = home.sigma(*arguments)
+    words = {"plan": ["plan", str(file)], "FILE": [str(file)], "NAME": ["growth"], "SYMBOL": ["AAPL"]}
+    done = full_home.sigma(*(argument for word in command.split()[1:] for argument in words.get(word, [word])))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert _names(data) == _documented(command)
 
 
-def test_the_errors_in_json_are_those_of_the_docs(demo: tuple[Home, Any], desk: Path) -> None:
+def test_the_errors_in_json_are_those_of_the_docs(home: Home, tmp_path: Path) -> None:
     """As a newcomer meets them: a symbol that the sample does not have."""
-    home, _ = demo
-    file = desk / "bad.csv"
+    file = tmp_path / "bad.csv"
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\n\nNVDA,1,10,2021-01-04\n")
     done = home.sigma("onboard", file, "--json")
     assert done.returncode == 2

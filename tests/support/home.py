@@ -287,7 +287,8 @@ def lot(symbol: str, quantity: float = 10, entry: str = "2021-06-15", exit: str 
 
 def holdings(path: Path, *lines: str, header: str = "symbol,quantity,entry_price,entry_date") -> Path:
     """Write a holdings file; a line without a comma is a symbol with a lot of 10."""
-    body = [line if "," in line else f"{line},10,100,2021-06-15" for line in lines]
+    lots = (line if "," in line else f"{line},10,100,2021-06-15" for line in lines)
+    body = [line + "," * (header.count(",") - line.count(",")) for line in lots]
     path.write_text("\n".join([header, *body]) + "\n", encoding="utf-8")
     return path
 
