@@ -75,7 +75,8 @@ def load(
 ) -> Book:
     """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
 
-    `grid` are the sessions that they look back on, where the caller knows them without asking the calendar.
+    `grid` are the sessions whose prices are read; by default all that results look back on. For weights alone, 7 will
+    do: a last close before them counts at the first, and is stale. Returns then lack what lies before the grid.
     Raises MissingInputsError.
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
@@ -190,15 +191,16 @@ def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
         )
 
 
-def split_risk(book: Book, own: SymbolExposures, model: FactorModel) -> RiskSplit | None:
+def split_risk(book: Book, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
     """Split the book's variance by factors and positions; None if the model's betas do not add up.
 
-    The book must have been loaded with the prices of the model's proxies.
+    The panel has the prices of the model's proxies, over the window of each of the book's sessions.
     """
     if model.method == "univariate":
         return None
-    panel, names = book.panel, model.factor_names
     factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
-    covariance = regression.factor_covariance(factors, book.targets, model.window)
+    targets = [panel.sessions.index(session) for session in book.sessions]
+    covariance = regression.factor_covariance(factors, targets, model.window)
+    names = model.factor_names
     market = names.index(regression.MARKET) if regression.MARKET in names else None
     return risk.split_risk(book.weights, own.beta, own.residual_vol, covariance, book.series, market)

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
 from assets.inputs import price_sessions
 from assets.numerics.constants import LOOKBACK_RETURNS
-from resources import calendar
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.tables import daily_price
 from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
-
 
 #: From one close to the next over a long weekend, and a day for the refresh.
 _LONGEST_PAUSE = timedelta(days=5)
@@ -119,8 +117,7 @@ def _buy(
             bought.failure = f"{symbol}: {error}"
             break
         with clock("write"), database.write() as connection:
-            reach = calendar.sessions(asked[0], calendar.shift(asked[-1], LOOKBACK_RETURNS))
-            done = prices.store(connection, symbol, rows, asked, source=source.name, reach=reach)
+            done = prices.store(connection, symbol, rows, asked, source=source.name, look_back=LOOKBACK_RETURNS)
         bought.symbols += 1
         closes = {row.session: row.close for row in rows}
         for day in sorted({*done.sessions, *asked}):

@@ -9,18 +9,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assets.numerics.constants import BETA_WINDOW, MIN_OBS
+from assets.numerics.regression import Method
 
-if TYPE_CHECKING:  # it brings scipy: a third of a second that `sigma plan` must not pay
-    from assets.numerics.regression import Method
-
-#: The methods of the regression.
-METHODS: tuple["Method", ...] = ("ols", "ridge", "univariate")
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class FactorModel:
 
     name: str
     factors: tuple[Factor, ...]
-    method: "Method" = "ols"
+    method: Method = "ols"
     window: int = BETA_WINDOW
     min_obs: int = MIN_OBS
 

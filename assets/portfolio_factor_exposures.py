@@ -92,7 +92,7 @@ def _compute(model: FactorModel, connection: Connection, loaded: Book) -> Column
 
 
 def _split_columns(model: FactorModel, loaded: Book, own: SymbolExposures, reason: Sequence[str | None]) -> Columns:
-    split = book.split_risk(loaded, own, model)
+    split = book.split_risk(loaded, own, model, loaded.panel)
     if split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
         return {"reason": [why or NO_SPLIT_UNIVARIATE for why in reason]}

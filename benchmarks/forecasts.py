@@ -46,4 +46,5 @@ def pandas_forecast(returns: FloatArray) -> FloatArray:
     squares = pd.DataFrame(returns) ** 2
     means = {k: squares.rolling(k, min_periods=1).mean() for k in FORECAST_WEIGHTS}
     variance = sum(weight * means[k].fillna(0.0) for k, weight in FORECAST_WEIGHTS.items())
-    return np.sqrt(SESSIONS_A_YEAR * np.asarray(variance))
+    forecast: FloatArray = np.sqrt(SESSIONS_A_YEAR * np.asarray(variance))
+    return forecast

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from benchmarks.measure import Method, Row, Work, compare
 from benchmarks.regressions import fit_one
 from benchmarks.tables import store_row
-from resources.database import prices
+from resources.database.tables import daily_price
 from sigma_dagster import onboarding as onboarding_of_sigma
 from sigma_dagster.environment import Environment
 from sigma_dagster.holdings import read_holdings
@@ -82,10 +82,8 @@ def per_position(env: Environment, symbols: Sequence[str], targets: Sequence[dat
     for symbol in symbols:
         with env.database.write() as connection:
             returns = daily_returns(connection, [symbol, *env.model.proxies])
-            symbols_of_factors = returns.to_numpy(), tuple(returns.columns)
-            factors = pd.DataFrame(
-                env.model.factor_returns(*symbols_of_factors), returns.index, list(env.model.factor_names)
-            )
+            of_factors = env.model.factor_returns(returns.to_numpy(), list(returns.columns))
+            factors = pd.DataFrame(of_factors, returns.index, list(env.model.factor_names))
             for day in targets:
                 fitted = fit_one(returns[symbol][: pd.Timestamp(day)], factors)
                 row = exposure_row(fitted, env.model.factor_names)
@@ -94,9 +92,8 @@ def per_position(env: Environment, symbols: Sequence[str], targets: Sequence[dat
 
 def daily_returns(connection: sa.Connection, symbols: Sequence[str]) -> pd.DataFrame:
     """Returns by day and symbol, of adjusted closes."""
-    query = sa.select(prices.daily_price.c["session", "symbol", "close"]).where(
-        prices.daily_price.c.symbol.in_(symbols)
-    )
+    table = daily_price.c
+    query = sa.select(table.session, table.symbol, table.close).where(table.symbol.in_(symbols))
     closes = pd.read_sql(query, connection, parse_dates=["session"]).pivot_table("close", "session", "symbol")
     return closes[list(symbols)].pct_change(fill_method=None)
 

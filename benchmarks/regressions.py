@@ -22,8 +22,8 @@ from benchmarks.simulated import FACTORS, Panel, simulate, with_gaps
 Betas = Callable[[Panel], FloatArray]
 """(D, S, K) betas of a panel."""
 
-#: Symbols x sessions, and the samples of the slow methods: symbols (all sessions); symbols and sessions for the loop.
-OLS_SIZES = {
+#: Symbols x sessions, and what the slow methods do of them: so many symbols, on so many sessions (None: all).
+OLS_SIZES: dict[tuple[int, int], dict[str, tuple[int, int | None]]] = {
     (15, 365): {"per_date_loop": (3, 20), "rolling_ols": (15, None), "polars_ols": (15, None)},
     (500, 1250): {"per_date_loop": (3, 20), "rolling_ols": (5, None), "polars_ols": (500, None)},
     (5000, 252): {"per_date_loop": (3, 20), "rolling_ols": (20, None), "polars_ols": (1000, None)},
@@ -135,7 +135,7 @@ def lstsq(panel: Panel) -> FloatArray:
 
 
 def sklearn_ridge(panel: Panel) -> FloatArray:
-    """Ridge as docs/numerics defines it, a session at a time by scikit-learn, for as many symbols as there are: betas."""
+    """The same model by scikit-learn, a session at a time for as many symbols as there are: betas only."""
     betas = np.empty((len(panel.targets), panel.returns.shape[1], len(FACTORS)))
     for d, end in enumerate(panel.targets):
         rows = slice(end - BETA_WINDOW + 1, end + 1)

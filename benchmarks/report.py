@@ -32,7 +32,9 @@ class Goal:
 
     def judge(self, rows: Sequence[Row]) -> str | None:
         """Say in a line whether the goal is met; None where it was not measured."""
-        found = {row.method: getattr(row, self.measure) for row in rows if (row.case, row.size) == (self.case, self.size)}
+        found = {
+            row.method: getattr(row, self.measure) for row in rows if (row.case, row.size) == (self.case, self.size)
+        }
         if self.method not in found or (self.against and self.against not in found):
             return None
         value = found[self.against] / found[self.method] if self.against else found[self.method]

@@ -32,8 +32,12 @@ class Panel:
 
     def share(self, whole: "Panel") -> float:
         """How much of the whole this sample is."""
-        cells, all_cells = (p.returns.shape[1] * len(p.targets) for p in (self, whole))
-        return cells / all_cells
+        return self.cells / whole.cells
+
+    @property
+    def cells(self) -> int:
+        """How many fits it asks for."""
+        return int(self.returns[self.targets].size)
 
 
 def simulate(symbols: int, sessions: int, lookback: int) -> Panel:

@@ -1,9 +1,8 @@
 """The domain database (SQLite), cases ``write`` and ``missing``: rows of `factor_exposure`, its largest table."""
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -207,16 +206,15 @@ def _reading(name: str, database: Database, ask: Callable[[sa.Connection], objec
 
 def _fill(database: Database, names: Sequence[str], days: Sequence[date]) -> None:
     """Store a full row for each name and day, made inside SQLite."""
-    with database.write() as connection:
-        results.register_model(connection, SAMPLE_5.key, SAMPLE_5.definition, SAMPLE_5.proxies)
     numbers = [f"{kind}_{name}" for kind in ("beta", "se") for name in SAMPLE_5.factor_names]
     numbers += ["market_total", "r_squared", "residual_vol", "condition", "max_vif"]
-    with closing(sqlite3.connect(str(database.engine.url.database))) as connection, connection:
-        connection.execute("CREATE TEMP TABLE name (name)")
-        connection.executemany("INSERT INTO name VALUES (?)", [(name,) for name in names])
-        connection.execute("CREATE TEMP TABLE day (day)")
-        connection.executemany("INSERT INTO day VALUES (?)", [(day.isoformat(),) for day in days])
-        connection.execute(
+    with database.write() as connection:
+        results.register_model(connection, SAMPLE_5.key, SAMPLE_5.definition, SAMPLE_5.proxies)
+        connection.exec_driver_sql("CREATE TEMP TABLE name (name)")
+        connection.exec_driver_sql("INSERT INTO name VALUES (?)", [(name,) for name in names])
+        connection.exec_driver_sql("CREATE TEMP TABLE day (day)")
+        connection.exec_driver_sql("INSERT INTO day VALUES (?)", [(day.isoformat(),) for day in days])
+        connection.exec_driver_sql(
             f"INSERT INTO factor_exposure (symbol, session, model, n_obs, quality, {', '.join(numbers)}) "  # noqa: S608
             f"SELECT name, day, ?, 252, 'full_history'{', random() / 1e19' * len(numbers)} "
             "FROM name CROSS JOIN day ORDER BY name, day",

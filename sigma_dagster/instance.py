@@ -39,6 +39,12 @@ def _config(settings: Settings) -> dict[str, Any]:
             "class": "LocalArtifactStorage",
             "config": {"base_dir": str(settings.dagster_home)},
         },
+        # Nothing of ours prints, and capturing starts four processes a run.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+            "config": {},
+        },
         "run_coordinator": {
             "module": "dagster._core.run_coordinator.queued_run_coordinator",
             "class": "QueuedRunCoordinator",

@@ -4,7 +4,7 @@ What is stored is read. What only one session is asked for (weights and shares o
 the stored rows; the formulas stand in `assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from assets import book
 from assets.book import Book, SymbolExposures
 from assets.factor_models import FactorModel
-from assets.numerics import regression
-from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE
-from resources.database import portfolios
+from assets.numerics import regression, risk
+from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE, RECENT_SESSIONS
+from resources.database import portfolios, prices
 from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, portfolio_volatility
 
+#: Sessions that say what a price is worth: today's, and enough before it to tell a stale one.
+_WEIGHT_SESSIONS = RECENT_SESSIONS + 2
 _AT_RISK = ("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal")
 
 
@@ -105,6 +107,15 @@ class Risk:
         return {**asdict(self), "as_of": self.as_of.isoformat(), **dollars}
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What is computed for the one session that is shown."""
+
+    book: Book
+    own: SymbolExposures
+    split: risk.RiskSplit | None
+
+
 def read(connection: Connection, name: str, model: FactorModel, up_to: date | None = None) -> Risk | None:
     """Read the newest risk of a portfolio, of a session up to the date; None if nothing was computed.
 
@@ -114,7 +125,8 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
     if found is None:
         return None
     exposure, volatility = found
-    loaded, own = _load(connection, name, model, exposure["session"])
+    sessions = _stored_sessions(connection, model.proxies[0], exposure["session"])
+    loaded = _load(connection, name, model, sessions)
     columns = {field.name for field in fields(Risk)}
     reasons = dict.fromkeys(row["reason"] for row in found if row["reason"])
     stored = {column: value for row in found for column, value in row.items() if column in columns}
@@ -128,10 +140,8 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
             "exposures": _by_factor(exposure, "exposure", model),
             "standard_errors": _by_factor(exposure, "se", model),
             "low_coverage": _low_coverage(volatility, exposure),
-            "risk_split": RiskSplit(
-                _by_factor(exposure, "share", model), exposure["share_specific"], _shares(loaded, own, model)
-            ),
-            "positions": _positions(loaded, own),
+            "risk_split": RiskSplit(_by_factor(exposure, "share", model), exposure["share_specific"], _shares(loaded)),
+            "positions": _positions(loaded.book, loaded.own),
         }
     )
 
@@ -169,12 +179,13 @@ def _low_coverage(volatility: Mapping[str, Any], exposure: Mapping[str, Any]) ->
     return bool(volatility["low_coverage"]) or (covered is not None and covered < MIN_COVERAGE)
 
 
-def _load(connection: Connection, name: str, model: FactorModel, session: date) -> tuple[Book, SymbolExposures]:
-    """Load the portfolio as the assets did."""
+def _load(connection: Connection, name: str, model: FactorModel, sessions: Sequence[date]) -> _Loaded:
+    """Load what the assets computed the last of the sessions from, as far as shares and weights need it."""
     (one,) = portfolios.load(connection, [name])
-    grid = _stored_sessions(connection, model.proxies[0], session)
-    loaded = book.load(connection, one, [session], model.proxies, grid=grid)
-    return loaded, book.load_exposures(connection, loaded, model.key, model.factor_names)
+    loaded = book.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
+    own = book.load_exposures(connection, loaded, model.key, model.factor_names)
+    proxies = prices.load(connection, model.proxies, sessions)
+    return _Loaded(loaded, own, book.split_risk(loaded, own, model, proxies))
 
 
 def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[date]:
@@ -188,13 +199,13 @@ def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[da
     return sorted(newest)
 
 
-def _shares(loaded: Book, own: SymbolExposures, model: FactorModel) -> dict[str, float]:
+def _shares(found: _Loaded) -> dict[str, float]:
     """Give the share of the variance by symbol; of symbols without exposures there is none."""
-    split = book.split_risk(loaded, own, model)
-    if split is None:
+    if found.split is None:
         return {}
-    covered = loaded.weights.held[0] & np.isfinite(own.residual_vol[0]) & np.isfinite(split.by_position[0])
-    return {loaded.symbols[i]: float(split.by_position[0, i]) for i in np.flatnonzero(covered)}
+    shares = found.split.by_position[0]
+    covered = found.book.weights.held[0] & np.isfinite(found.own.residual_vol[0]) & np.isfinite(shares)
+    return {found.book.symbols[i]: float(shares[i]) for i in np.flatnonzero(covered)}
 
 
 def _positions(loaded: Book, own: SymbolExposures) -> tuple[Position, ...]:

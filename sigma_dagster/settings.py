@@ -18,10 +18,11 @@ class SettingsError(ValueError):
 def parse_date(text: str) -> date:
     """Read a date written YYYY-MM-DD and in no other way; raises ValueError saying so."""
     try:
-        if len(text) == len("YYYY-MM-DD") and text.isascii():
-            return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        pass
+        day = None
+    if day and day.isoformat() == text:
+        return day
     raise ValueError("a date is written YYYY-MM-DD")
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 
@@ -94,7 +93,7 @@ def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:
     if condition(r[None])[0] > SOUND:
         z, offsets = q, offsets[:1]
     else:
-        z = solve_triangular(r, design.T, trans="T").T
+        z = np.linalg.solve(r.T, design.T).T
     products = np.column_stack([z[:, i] * z[:, j] for i, j in zip(*np.triu_indices(len(r)), strict=True)])
     gram = _near(_symmetric(_window_sums(products, np.ones((len(z), 1)), offsets, window))[..., 0])
     offsets = offsets[: len(gram)]

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from resources import calendar
 from resources.database import results
 from resources.database.bulk import session_text, upsert, within
 from resources.database.tables import daily_price, symbol
@@ -21,6 +22,7 @@ from resources.sources.base import PriceRow
 
 _NUMBERS = ("open", "high", "low", "close", "volume", "dividend", "split")
 _CLOSE = _NUMBERS.index("close")
+_SPLIT = _NUMBERS.index("split")
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ def store(
     asked: Sequence[date],
     *,
     source: str,
-    reach: Sequence[date],
+    look_back: int,
 ) -> Stored:
     """Store a symbol's prices, and why there is none for each asked session that the source gave no row for.
 
-    `reach` are the calendar's sessions from the first asked on: results up to `reach`'s end that rest on a rewritten
-    price are deleted. Rows of sessions that were not asked for are stored as well: they are paid for.
+    Rows of sessions that were not asked for are stored as well: they are paid for. Results that rest on a rewritten
+    price are deleted: those of its session and of the `look_back` sessions after it.
     """
     by_session = {row.session: row for row in rows}
     sessions = sorted({*asked, *by_session})
@@ -79,8 +81,9 @@ def store(
     upsert(connection, daily_price, columns)
     _touch_symbol(connection, name, "ok" if listed else "unknown", source, rewritten=bool(changed))
     if changed:
-        after = [day for day in reach if day >= changed[0]]
-        results.delete_for_symbol(connection, name, changed[0], after[-1] if after else changed[-1])
+        last = calendar.shift(calendar.session_on_or_before(changed[-1]), look_back)
+        split = any((old[day][_SPLIT] or 1) != (new[day][_SPLIT] or 1) for day in changed)
+        results.delete_for_symbol(connection, name, changed[0], last, split=split)
     return Stored(fresh, len(changed))
 
 
@@ -171,4 +174,4 @@ def last_closes(connection: Connection, symbols: Sequence[str], before: date) ->
     query = sa.select(daily_price.c.symbol, daily_price.c.session, daily_price.c.close).join(
         last, (last.c.symbol == daily_price.c.symbol) & (last.c.session == daily_price.c.session)
     )
-    return {name: (day, close) for name, day, close in connection.execute(query).tuples()}
+    return {name: (day, close) for name, day, close in connection.execute(query)}

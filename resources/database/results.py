@@ -92,10 +92,16 @@ def _check_current(connection: Connection, read_at: Mapping[str, int]) -> None:
         raise InputsChangedError(f"prices of {', '.join(changed[:5])} were rewritten while they were used")
 
 
-def delete_for_symbol(connection: Connection, name: str, first: date, last: date) -> None:
-    """Delete every result of sessions `first` to `last` that rests on the symbol's prices."""
+def delete_for_symbol(connection: Connection, name: str, first: date, last: date, *, split: bool) -> None:
+    """Delete every result of sessions `first` to `last` that rests on the symbol's prices.
+
+    A `split` changes what its holders held on every session before it.
+    """
     models = sa.select(factor_model_proxy.c.model).where(factor_model_proxy.c.symbol == name)
     holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
+    if split:
+        for table in (portfolio_factor_exposure, portfolio_volatility):
+            connection.execute(sa.delete(table).where(table.c.portfolio_id.in_(holders), table.c.session < first))
     for table, rests_on_it in (
         (factor_exposure, (factor_exposure.c.symbol == name) | factor_exposure.c.model.in_(models)),
         (symbol_volatility, symbol_volatility.c.symbol == name),

@@ -22,7 +22,7 @@ from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
-from sigma_dagster import planner
+from sigma_dagster import planner, risk
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.environment import AsOfError, Environment
 from sigma_dagster.errors import BlockFailedError, PortTakenError
@@ -164,8 +164,6 @@ def show(
 ) -> None:
     """Show a portfolio's risk: factor exposures, volatility, value at risk, and where it comes from."""
     env = _environment()
-    from sigma_dagster import risk
-
     _stored(env, [name])
     with env.database.read() as connection:
         found = risk.read(connection, name, env.model, as_of or env.settings.as_of)
@@ -290,6 +288,8 @@ def main() -> None:
         _fail(2, str(error))
     except SQLAlchemyError as error:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
+    except OSError as error:  # SIGMA_HOME cannot be written, the disk is full
+        _fail(1, f"{error.filename or 'file system'}: {error.strerror or error}. What was committed before is kept")
     except KeyboardInterrupt:
         _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
     except BlockFailedError as error:

@@ -1,26 +1,22 @@
 """How a portfolio's risk is shown to people; the same numbers as data are `Risk.to_json`."""
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
 from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
-
-if TYPE_CHECKING:  # it brings the numerics
-    from sigma_dagster.risk import Risk
+from sigma_dagster.risk import Risk
 
 _POSITIONS_SHOWN = 25
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
-def risk(out: Console, found: "Risk") -> None:
+def risk(out: Console, found: Risk) -> None:
     """Print everything that is known of a portfolio's risk."""
     summary(out, found)
     _positions(out, found)
 
 
-def summary(out: Console, found: "Risk") -> None:
+def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
     out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
@@ -34,7 +30,7 @@ def summary(out: Console, found: "Risk") -> None:
     out.print()
 
 
-def headline(found: "Risk") -> list[tuple[str, str]]:
+def headline(found: Risk) -> list[tuple[str, str]]:
     """Give the few numbers that portfolios are compared by."""
     return [
         ("market exposure, in total", number(found.market_total)),
@@ -46,7 +42,7 @@ def headline(found: "Risk") -> list[tuple[str, str]]:
     ]
 
 
-def _factors(found: "Risk") -> list[tuple[str, ...]]:
+def _factors(found: Risk) -> list[tuple[str, ...]]:
     """The market in total first: beside style spreads, the market's own exposure is partial."""
     split = found.risk_split
     rows = [
@@ -57,7 +53,7 @@ def _factors(found: "Risk") -> list[tuple[str, ...]]:
     return [total, *rows, ("specific to positions", "", "", percent(split.specific))]
 
 
-def _volatility(found: "Risk") -> list[tuple[str, str]]:
+def _volatility(found: Risk) -> list[tuple[str, str]]:
     trend = UNKNOWN if found.vol_trend is None else f"{found.vol_trend} (p {number(found.vol_trend_p, 2)})"
     return [
         ("forecast, next 21 sessions", percent(found.forecast_vol_21d)),
@@ -69,7 +65,7 @@ def _volatility(found: "Risk") -> list[tuple[str, str]]:
     ]
 
 
-def _losses(found: "Risk") -> list[tuple[str, ...]]:
+def _losses(found: Risk) -> list[tuple[str, ...]]:
     def row(label: str, *names: str) -> tuple[str, ...]:
         cells = ((percent(getattr(found, name), 2), dollars(found.in_dollars(name))) for name in names)
         return (label, *(text for cell in cells for text in cell))
@@ -80,7 +76,7 @@ def _losses(found: "Risk") -> list[tuple[str, ...]]:
     ]
 
 
-def _value(found: "Risk") -> str:
+def _value(found: Risk) -> str:
     parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
     if found.denominator != found.gross:
         parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
@@ -91,14 +87,14 @@ def _value(found: "Risk") -> str:
     return ", ".join(parts)
 
 
-def _fit(found: "Risk") -> str:
+def _fit(found: Risk) -> str:
     return (
         f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
         f"covered, split / realized variance {number(found.split_ratio, 2)}"
     )
 
 
-def _notes(found: "Risk") -> list[str]:
+def _notes(found: Risk) -> list[str]:
     """What a reader must know to read the numbers right."""
     notes = []
     if found.reason:
@@ -121,7 +117,7 @@ def _notes(found: "Risk") -> list[str]:
     return notes
 
 
-def _positions(out: Console, found: "Risk") -> None:
+def _positions(out: Console, found: Risk) -> None:
     shares = found.risk_split.positions
     rows = [
         (

@@ -14,10 +14,11 @@ import statsmodels.api as sm
 from scipy import stats
 
 from assets.factor_models import SAMPLE_5, FactorModel
+from resources.sources.base import PriceRow
 from sigma_dagster import model_file, risk
 from sigma_dagster.risk import Risk
 from tests.support.home import CORE, LAST, ROOT, Home, lot
-from tests.support.sources import RecordedSource, without
+from tests.support.sources import RecordedSource, at_price, without
 
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
 SPREADS = {"momentum": "MTUM", "quality": "QUAL", "size": "SIZE", "low_volatility": "USMV", "value": "VLUE"}
@@ -199,16 +200,21 @@ def test_show_imports_neither_dagster_nor_the_calendar_nor_statsmodels(read_home
 # --- positions of every kind
 
 
+SPLIT = date(2022, 12, 5)  # KO, two for one
+HALTED = date(2022, 12, 1)  # GE, the last close
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """Two lots of a symbol, a short, a private one, a young listing, one halted, one without prices, one sold."""
-    home = Home(tmp_path_factory.mktemp("mixed") / "sigma", {"SIGMA_HISTORY_SESSIONS": "1"})
-    young, halted = date(2022, 11, 1), date(2022, 12, 1)
+    """Two lots of a symbol, a short one, a split, a private one, a young listing, one halted, one without prices."""
+    home = Home(tmp_path_factory.mktemp("mixed") / "sigma", {"SIGMA_HISTORY_SESSIONS": "20"})
 
-    def edit(symbol: str, rows: list[Any]) -> list[Any]:
-        rows = without("PFE", lambda day: day < young)(symbol, rows)
-        rows = without("GE", lambda day: day > halted)(symbol, rows)
-        return without("CVX", lambda _: True)(symbol, rows)
+    def edit(symbol: str, rows: list[PriceRow]) -> list[PriceRow]:
+        rows = without("PFE", lambda day: day < date(2022, 11, 1))(symbol, rows)
+        rows = without("GE", lambda day: day > HALTED)(symbol, rows)
+        rows = without("CVX", lambda _: True)(symbol, rows)
+        rows = at_price("KO", lambda row: row.close / (1 if row.session < SPLIT else 2))(symbol, rows)
+        return [row._replace(split=2.0) if (symbol, row.session) == ("KO", SPLIT) else row for row in rows]
 
     book = [
         lot("AAPL", 10),
@@ -221,6 +227,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
         lot("WMT", 10, exit="2022-12-28"),
     ]
     home.onboard(book, "mixed", source=RecordedSource(edit))
+    home.onboard([lot("AAPL", 10, exit="2022-12-27")], "sold", source=RecordedSource(edit))
     return home
 
 
@@ -235,11 +242,38 @@ def test_the_basis_of_each_price_is_said(mixed: Home) -> None:
         "LOFT-7": "entry",
     }
     close = prices().loc[str(LAST)]
-    gross = 15 * close["AAPL"] + 20 * close["KO"] + 10 * close["PFE"] + 900 + 1000
-    gross += 10 * prices().loc["2022-12-01", "GE"]
+    gross = 15 * close["AAPL"] + 10 * close["KO"] + 10 * close["PFE"] + 900 + 1000
+    gross += 10 * prices().loc[str(HALTED), "GE"]
     assert found["AAPL"].weight == pytest.approx(15 * close["AAPL"] / gross, rel=1e-12)
-    assert found["KO"].weight == pytest.approx(-20 * close["KO"] / gross, rel=1e-12)
+    assert found["KO"].weight == pytest.approx(-10 * close["KO"] / gross, rel=1e-12)
     assert found["LOFT-7"].weight == pytest.approx(900 / gross, rel=1e-12)
+
+
+@pytest.mark.parametrize("day", [date(2022, 12, 28), date(2022, 12, 5), date(2022, 12, 2), date(2022, 11, 30)])
+def test_positions_are_the_ones_that_the_stored_row_was_made_of(mixed: Home, day: date) -> None:
+    """Also before and at a split, when shares are counted in those of the import."""
+    found = read(mixed, "mixed", up_to=day)
+    assert found.as_of == day
+    rows = {row["symbol"]: row for row in mixed.numbers("factor_exposure") if row["session"] == day.isoformat()}
+    for factor, exposure in found.exposures.items():
+        parts = [(one.weight or 0) * (rows.get(one.symbol, {}).get(f"beta_{factor}") or 0) for one in found.positions]
+        assert exposure == pytest.approx(sum(parts), abs=1e-12)
+    assert found.denominator is not None
+    assert sum(one.weight or 0 for one in found.positions) * found.denominator == pytest.approx(found.net, rel=1e-12)
+    ko = next(one for one in found.positions if one.symbol == "KO")
+    assert ko.weight == pytest.approx(-10 * prices().loc[str(day), "KO"] / found.denominator, rel=1e-12)
+    stale = {one.symbol for one in found.positions if one.price_basis == "stale"}
+    assert stale == ({"GE"} if day > date(2022, 12, 8) else set())
+    assert sum(found.risk_split.positions.values()) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_portfolio_that_sold_everything_says_so(mixed: Home) -> None:
+    found = read(mixed, "sold")
+    assert (found.as_of, found.reason, found.positions) == (LAST, "No active position", ())
+    assert set(found.exposures.values()) == {None}
+    assert read(mixed, "sold", up_to=date(2022, 12, 26)).positions[0].weight == 1.0
+    done = mixed.sigma("show", "sold")
+    assert (done.returncode, "Not known: No active position" in done.stdout) == (0, True)
 
 
 def test_what_has_no_exposures_says_so_and_is_not_zero(mixed: Home) -> None:

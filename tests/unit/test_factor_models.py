@@ -1,13 +1,11 @@
 """Factor models: the catalogue, the built-in models, what their key covers, and the returns of their factors."""
 
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from assets.factor_models import BUILT_IN, CATALOGUE, METHODS, SAMPLE_5, US_6, Factor, FactorModel
-from assets.numerics.regression import Method
 from resources.database.tables import FACTORS, factor_model
 from resources.sources.sample import SampleSource
 
@@ -17,8 +15,8 @@ def test_the_catalogue_names_the_factors_that_have_columns() -> None:
     assert all(name == factor.name for name, factor in CATALOGUE.items())
 
 
-def test_the_methods_are_those_of_the_regression() -> None:
-    assert get_args(Method) == METHODS
+def test_the_first_method_is_the_default() -> None:
+    assert METHODS[0] == SAMPLE_5.method == "ols"
 
 
 def test_built_in_models_are_those_of_the_specification() -> None:

@@ -1,0 +1,415 @@
+"""The domain database: one write is one transaction, rows follow their inputs, late writers are turned away."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assets.factor_models import SAMPLE_5
+from resources import calendar
+from resources.database import bulk, portfolios, prices, results
+from resources.database.engine import Database
+from resources.database.migrate import upgrade
+from resources.database.results import InputsChangedError
+from resources.database.tables import (
+    daily_price,
+    factor_exposure,
+    metadata,
+    portfolio,
+    portfolio_factor_exposure,
+    portfolio_volatility,
+    position,
+    symbol,
+    symbol_volatility,
+)
+from resources.sources.base import PriceRow
+from tests.support.home import Home, lot, lots
+
+LOOK_BACK = 5
+SESSIONS = calendar.last_sessions(30, date(2022, 12, 28))
+RESULTS = (factor_exposure, symbol_volatility, portfolio_factor_exposure, portfolio_volatility)
+
+
+@pytest.fixture
+def database(home: Home) -> Iterator[Database]:
+    database = home.environment().database
+    yield database
+    database.engine.dispose()
+
+
+def row(day: date, close: float, split: float = 1.0) -> PriceRow:
+    return PriceRow(day, None, None, None, close, None, 0.0, split)
+
+
+def store(database: Database, name: str, rows: Sequence[PriceRow], asked: Sequence[date] = ()) -> prices.Stored:
+    with database.write() as connection:
+        return prices.store(connection, name, rows, asked, source="test", look_back=LOOK_BACK)
+
+
+def store_book(database: Database, name: str, book: Sequence[portfolios.Lot], equity: float | None = None) -> int:
+    with database.write() as connection:
+        portfolios.store(connection, name, book, equity, SESSIONS[-1])
+        return connection.execute(sa.select(portfolio.c.id).where(portfolio.c.name == name)).scalar_one()
+
+
+def exposures(name: str, days: Sequence[date], beta: float = 1.0) -> dict[str, Sequence[object]]:
+    n = len(days)
+    return {
+        "symbol": [name] * n,
+        "session": [day.isoformat() for day in days],
+        "model": [SAMPLE_5.key] * n,
+        "beta_market": np.full(n, beta),
+        "n_obs": [252] * n,
+        "quality": ["full_history"] * n,
+    }
+
+
+def portfolio_rows(number: int, days: Sequence[date]) -> dict[str, Sequence[object]]:
+    return {"portfolio_id": [number] * len(days), "session": [day.isoformat() for day in days]}
+
+
+def fill(database: Database) -> dict[str, int]:
+    """Prices and results of AAPL, KO and the proxies for all sessions; a portfolio of AAPL and one of KO."""
+    for name in ("AAPL", "KO", *SAMPLE_5.proxies):
+        store(database, name, [row(day, 100.0) for day in SESSIONS])
+    ids = {"apple": store_book(database, "apple", lots("AAPL")), "coke": store_book(database, "coke", lots("KO"))}
+    with database.write() as connection:
+        results.register_model(connection, SAMPLE_5.key, SAMPLE_5.definition, SAMPLE_5.proxies)
+        for name in ("AAPL", "KO"):
+            results.store_exposures(connection, exposures(name, SESSIONS), {}, replace=False)
+            volatility = {"symbol": [name] * 30, "session": [day.isoformat() for day in SESSIONS], "n_obs": [252] * 30}
+            results.store_volatility(connection, volatility, {})
+        for number in ids.values():
+            rows = {**portfolio_rows(number, SESSIONS), "model": [SAMPLE_5.key] * 30}
+            results.store_portfolio(connection, portfolio_factor_exposure, number, rows, {})
+            rows = {**portfolio_rows(number, SESSIONS), "n_obs": [252] * 30}
+            results.store_portfolio(connection, portfolio_volatility, number, rows, {})
+    return ids
+
+
+def stored(database: Database) -> dict[tuple[str, object], set[date]]:
+    """The sessions that have a row, by table and key."""
+    found: dict[tuple[str, object], set[date]] = {}
+    with database.read() as connection:
+        for table in RESULTS:
+            key = table.primary_key.columns[0]
+            for name, session in connection.execute(sa.select(key, table.c.session)):
+                found.setdefault((table.name, name), set()).add(session)
+    return found
+
+
+def revisions(database: Database) -> dict[str, int]:
+    with database.read() as connection:
+        return dict(connection.execute(sa.select(symbol.c.symbol, symbol.c.revision)).all())
+
+
+# --- a price that is rewritten
+
+
+def dependents(name: str, ids: dict[str, int]) -> list[tuple[str, object]]:
+    """Everything that rests on the prices of a symbol of `fill`."""
+    if name in SAMPLE_5.proxies:
+        symbols = [("factor_exposure", other) for other in ("AAPL", "KO")]
+        return [*symbols, *(("portfolio_factor_exposure", number) for number in ids.values())]
+    number = ids[{"AAPL": "apple", "KO": "coke"}[name]]
+    tables = [(table.name, name) for table in (factor_exposure, symbol_volatility)]
+    return [*tables, ("portfolio_factor_exposure", number), ("portfolio_volatility", number)]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["AAPL", "KO", "SP500", "VLUE"]),
+    changed=st.sets(st.integers(0, 29), min_size=1, max_size=3),
+    asked=st.tuples(st.integers(0, 29), st.integers(0, 29)).map(sorted),
+)
+def test_trap_12_a_rewritten_price_deletes_what_rests_on_it(
+    database: Database, name: str, changed: set[int], asked: list[int]
+) -> None:
+    """Results of the look-back after a changed price go, of the symbol, its holders and, for a proxy, of all betas;
+    nothing else goes, whatever was asked for: rows that came unasked count as well."""
+    clear(database)
+    ids = fill(database)
+    before = stored(database)
+    rows = [row(day, 101.0 if i in changed else 100.0) for i, day in enumerate(SESSIONS)]
+    done = store(database, name, rows, SESSIONS[asked[0] : asked[1] + 1])
+    assert done == ([], len(changed))
+    gone = set(SESSIONS[min(changed) : max(changed) + LOOK_BACK + 1])
+    for key in dependents(name, ids):
+        before[key] = before[key] - gone
+    assert stored(database) == {key: days for key, days in before.items() if days}
+    assert {other: number for other, number in revisions(database).items() if number} == {name: 1}
+
+
+def clear(database: Database) -> None:
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+
+
+def test_the_same_prices_again_change_nothing(database: Database, home: Home) -> None:
+    """Agreeing prices are no correction: no result goes, no revision grows."""
+    fill(database)
+    before = stored(database), home.rows("daily_price")
+    assert store(database, "AAPL", [row(day, 100.0) for day in SESSIONS]) == ([], 0)
+    assert (stored(database), home.rows("daily_price")) == before
+    assert set(revisions(database).values()) == {0}
+
+
+def test_a_new_price_is_no_correction(database: Database) -> None:
+    """A session that had no row makes no result wrong."""
+    fill(database)
+    before = stored(database)
+    new = calendar.shift(SESSIONS[-1], 1)
+    assert store(database, "AAPL", [row(new, 7.0)]) == ([new], 0)
+    assert stored(database) == before
+    assert revisions(database)["AAPL"] == 0
+
+
+def test_a_corrected_split_reaches_back(database: Database) -> None:
+    """Quantities of earlier sessions are in shares before the split: every earlier row of its holders was wrong too."""
+    ids = fill(database)
+    store(database, "AAPL", [row(SESSIONS[20], 100.0, split=4.0)])
+    found = stored(database)
+    assert found["portfolio_volatility", ids["apple"]] == set(SESSIONS[26:])
+    assert found["portfolio_factor_exposure", ids["apple"]] == set(SESSIONS[26:])
+    assert found["factor_exposure", "AAPL"] == set(SESSIONS) - set(SESSIONS[20:26])
+    assert found["portfolio_volatility", ids["coke"]] == set(SESSIONS)
+
+
+def test_a_close_that_the_source_takes_back_is_a_correction(database: Database) -> None:
+    """Asked again, the source has no price any more: the absence is stored and what rested on the price goes."""
+    fill(database)
+    assert store(database, "AAPL", [], SESSIONS[10:11]).rewritten == 1
+    with database.read() as connection:
+        (found,) = connection.execute(sa.select(daily_price).where(daily_price.c.close.is_(None)))
+    assert (found.symbol, found.session, found.absence) == ("AAPL", SESSIONS[10], "no trade")
+    assert stored(database)["factor_exposure", "AAPL"] == set(SESSIONS) - set(SESSIONS[10:16])
+
+
+# --- late writers
+
+
+def late_writes(ids: dict[str, int], read_at: dict[str, int]) -> list[Callable[[sa.Connection], object]]:
+    days = SESSIONS[:3]
+    rows = {**portfolio_rows(ids["apple"], days), "n_obs": [252] * 3}
+    volatility = {"symbol": ["AAPL"] * 3, "session": [day.isoformat() for day in days], "n_obs": [252] * 3}
+    return [
+        lambda c: results.store_exposures(c, exposures("AAPL", days, 9.0), read_at, replace=False),
+        lambda c: results.store_exposures(c, exposures("AAPL", days, 9.0), read_at, replace=True),
+        lambda c: results.store_volatility(c, volatility, read_at),
+        lambda c: results.store_portfolio(c, portfolio_volatility, ids["apple"], rows, read_at),
+    ]
+
+
+def test_results_of_rewritten_prices_are_not_stored(database: Database, home: Home) -> None:
+    """Who read prices before they were rewritten is told to read again, and stores nothing."""
+    ids = fill(database)
+    with database.read() as connection:
+        read_at = prices.load(connection, ["AAPL", "SP500"], SESSIONS).revision
+    store(database, "SP500", [row(SESSIONS[0], 102.0)])
+    before = home.rows()
+    for write in late_writes(ids, read_at):
+        with pytest.raises(InputsChangedError, match="prices of SP500 were rewritten"), database.write() as connection:
+            write(connection)
+        assert home.rows() == before
+    with database.read() as connection:
+        read_again = prices.load(connection, ["AAPL", "SP500"], SESSIONS).revision
+    for write in late_writes(ids, read_again):
+        with database.write() as connection:
+            write(connection)
+
+
+def test_rows_of_a_portfolio_replaced_meanwhile_are_not_stored(database: Database) -> None:
+    """A replaced portfolio has a new id that was never used: a run that computes the old one cannot write."""
+    ids = fill(database)
+    new = store_book(database, "apple", lots("AAPL", quantity=99))
+    assert new not in ids.values()
+    rows = {**portfolio_rows(ids["apple"], SESSIONS), "n_obs": [252] * 30}
+    with pytest.raises(InputsChangedError, match="was replaced"), database.write() as connection:
+        results.store_portfolio(connection, portfolio_volatility, ids["apple"], rows, {})
+    assert ("portfolio_volatility", new) not in stored(database)
+
+
+def test_work_is_repeated_while_its_inputs_change() -> None:
+    """Inputs that change twice are read three times; a third change is somebody else's fault and raises."""
+    attempts = []
+
+    def work() -> str:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise InputsChangedError
+        return "done"
+
+    assert results.with_current_inputs(work) == "done"
+
+    def never() -> None:
+        attempts.append(1)
+        raise InputsChangedError
+
+    with pytest.raises(InputsChangedError):
+        results.with_current_inputs(never)
+    assert len(attempts) == 6
+
+
+# --- one write, one transaction
+
+
+def test_trap_03_a_set_of_rows_is_stored_whole_or_not_at_all(database: Database, home: Home) -> None:
+    """The 7th of 10 rows breaks a rule: none of the ten is there, and no half-written set can ever be a hit."""
+    fill(database)
+    before = home.rows("factor_exposure")
+    rows = exposures("AMD", SESSIONS[:10])
+    rows["n_obs"] = [252] * 6 + [None] + [252] * 3
+    with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+        results.store_exposures(connection, rows, {}, replace=False)
+    assert home.rows("factor_exposure") == before
+
+
+def test_trap_29_a_write_that_is_interrupted_leaves_nothing(database: Database, home: Home) -> None:
+    """Whatever raises after the statements and before the end of the block undoes them all."""
+    fill(database)
+    before = home.rows()
+
+    def interrupted() -> None:
+        with database.write() as connection:
+            prices.store(connection, "AAPL", [row(SESSIONS[3], 90.0)], [], source="test", look_back=LOOK_BACK)
+            portfolios.store(connection, "coke", lots("AAPL"), None, SESSIONS[-1])
+            assert connection.execute(sa.select(sa.func.count()).select_from(portfolio_volatility)).scalar_one() < 60
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert home.rows() == before
+
+
+def test_trap_05_writing_twice_is_writing_once(database: Database, home: Home) -> None:
+    """Rows are replaced by their key: the second write neither fails nor doubles them, and says when it was made."""
+    fill(database)
+    with home.sql() as connection:
+        connection.execute("UPDATE factor_exposure SET computed_at = '2001-01-01 00:00:00'")
+    with database.write() as connection:
+        assert results.store_exposures(connection, exposures("AAPL", SESSIONS[:2], 3.0), {}, replace=False) == 2
+    changed = home.query(
+        "SELECT symbol, session, beta_market FROM factor_exposure WHERE computed_at <> '2001-01-01 00:00:00'"
+    )
+    assert sorted(changed) == [("AAPL", day.isoformat(), 3.0) for day in SESSIONS[:2]]
+    assert home.count("factor_exposure") == 60
+
+
+def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(database: Database) -> None:
+    """Replacing a beta by itself deletes nothing; replacing it by another deletes its holders' rows of that session."""
+    ids = fill(database)
+    before = stored(database)
+    with database.write() as connection:
+        results.store_exposures(connection, exposures("AAPL", SESSIONS), {}, replace=True)
+    assert stored(database) == before
+    with database.write() as connection:
+        results.store_exposures(connection, exposures("AAPL", SESSIONS[4:6], 2.0), {}, replace=True)
+    before["portfolio_factor_exposure", ids["apple"]] -= set(SESSIONS[4:6])
+    assert stored(database) == before
+
+
+# --- what the tables themselves refuse
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (portfolio, {"name": "apple"}),
+        (portfolio, {"name": "zero", "equity": 0.0}),
+        (daily_price, {"symbol": "KO", "session": date(2020, 1, 2), "close": 0.0, "source": "test"}),
+        (daily_price, {"symbol": "KO", "session": date(2020, 1, 2), "source": "test"}),
+        (daily_price, {"symbol": "KO", "session": date(2020, 1, 2), "close": 1.0, "absence": "x", "source": "test"}),
+        (symbol, {"symbol": "NEW", "status": "maybe", "source": "test"}),
+        (portfolio_volatility, {"portfolio_id": 999, "session": date(2022, 12, 28), "n_obs": 1}),
+        (position, {"quantity": 0.0}),
+        (position, {"entry_price": 0.0}),
+        (position, {"exit_date": date(2020, 1, 1)}),
+        (position, {"asset_class": "cash cow"}),
+    ],
+)
+def test_the_tables_refuse_what_no_program_may_store(
+    database: Database, table: sa.Table, values: dict[str, object]
+) -> None:
+    """Each constraint holds in the database itself, whoever writes."""
+    ids = fill(database)
+    if table is position:
+        good = {"portfolio_id": ids["apple"], "symbol": "KO", "quantity": 1.0, "entry_price": 1.0, "basis": SESSIONS[0]}
+        values = {**good, "entry_date": date(2020, 1, 2), "asset_class": "public", **values}
+    with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+        connection.execute(sa.insert(table).values(values))
+
+
+def test_migrations_make_the_tables_of_the_program(database: Database) -> None:
+    """The migrated database and the metadata have the same tables, columns, keys and indexes."""
+    made = sa.MetaData()
+    made.reflect(database.engine)
+    assert made.tables.keys() - {"alembic_version"} == metadata.tables.keys()
+    inspector = sa.inspect(database.engine)
+    for name, table in metadata.tables.items():
+        columns = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
+        assert columns == {column.name: column.nullable for column in table.columns}, name
+        assert inspector.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key]
+        assert {index["name"] for index in inspector.get_indexes(name)} == {index.name for index in table.indexes}
+
+
+def test_upgrading_again_changes_nothing(database: Database, home: Home) -> None:
+    """A database of this version is left alone."""
+    schema = home.query("SELECT sql FROM sqlite_master ORDER BY name")
+    upgrade(database.engine)
+    assert home.query("SELECT sql FROM sqlite_master ORDER BY name") == schema
+
+
+# --- reading
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.sets(st.tuples(st.sampled_from("ABCD"), st.integers(0, 9))))
+def test_what_exists_is_told_cell_by_cell(database: Database, cells: set[tuple[str, int]]) -> None:
+    """`present` gives exactly the stored (key, session) pairs of the asked ones, in the asked order."""
+    clear(database)
+    for name, i in cells:
+        store(database, name, [row(SESSIONS[i], 1.0)])
+    keys, days = ["D", "X", "A", "B"], SESSIONS[2:9]
+    with database.read() as connection:
+        found = bulk.present(connection, daily_price, keys, days)
+    assert found.tolist() == [[(name, 2 + j) in cells for j in range(7)] for name in keys]
+
+
+def test_zero_and_none_are_stored_as_such(database: Database) -> None:
+    """Trap 31 at the bottom: a volume or dividend of 0 is 0, a number that the source lacks is null."""
+    store(database, "KO", [PriceRow(SESSIONS[0], None, 0.0, None, 1.0, 0.0, 0.0, 1.0)])
+    with database.read() as connection:
+        found = connection.execute(sa.select(daily_price)).one()
+    assert (found.open, found.high, found.volume, found.dividend) == (None, 0.0, 0.0, 0.0)
+
+
+# --- portfolios
+
+
+def test_storing_the_same_portfolio_again_is_nothing(database: Database, home: Home) -> None:
+    """The same lots in another order are the same portfolio: id and rows stay."""
+    book = [lot("AAPL"), lot("KO"), lot("KO", 5)]
+    store_book(database, "book", book)
+    before = home.rows()
+    store_book(database, "book", book[::-1])
+    assert home.rows() == before
+
+
+def test_a_replaced_portfolio_takes_its_rows_with_it(database: Database, home: Home) -> None:
+    """Positions and results of the old lots go in the same transaction; other portfolios and all symbol rows stay."""
+    ids = fill(database)
+    before = stored(database)
+    store_book(database, "apple", lots("AAPL KO"))
+    del before["portfolio_factor_exposure", ids["apple"]], before["portfolio_volatility", ids["apple"]]
+    assert stored(database) == before
+    assert home.query(
+        "SELECT name, count(*) FROM portfolio JOIN position ON portfolio.id = portfolio_id GROUP BY name"
+    ) == [
+        ("apple", 2),
+        ("coke", 1),
+    ]

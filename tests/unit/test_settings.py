@@ -1,0 +1,80 @@
+"""The settings: every variable has a default, a rule, and a message that names it."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
+
+
+def test_without_variables_everything_has_its_default() -> None:
+    """A newcomer sets nothing: the home is `.sigma` beside pyproject.toml wherever the command is started."""
+    made = Settings.from_environment({})
+    assert made.home == PROJECT / ".sigma"
+    assert (PROJECT / "pyproject.toml").is_file()
+    assert made.database_url == f"sqlite:///{PROJECT / '.sigma' / 'sigma.db'}"
+    assert made.dagster_home == PROJECT / ".sigma" / "dagster"
+    assert made.price_sources == ("sample",)
+    assert (made.as_of, made.start_date, made.history_sessions) == (None, date(2021, 1, 4), 365)
+
+
+def test_variables_are_read() -> None:
+    """Each variable ends up in its setting, with its type; blanks around values do not matter."""
+    made = Settings.from_environment(
+        {
+            "SIGMA_HOME": "/tmp/elsewhere",  # noqa: S108
+            "SIGMA_DATABASE_URL": " postgresql://u:p@h/d ",
+            "SIGMA_PRICE_SOURCES": "folder, sample,",
+            "SIGMA_AS_OF": "2022-06-30",
+            "SIGMA_START_DATE": "2020-01-02",
+            "SIGMA_HISTORY_SESSIONS": "20",
+        }
+    )
+    assert made.home == Path("/tmp/elsewhere")  # noqa: S108
+    assert made.database_url == "postgresql://u:p@h/d"
+    assert made.price_sources == ("folder", "sample")
+    assert (made.as_of, made.start_date, made.history_sessions) == (date(2022, 6, 30), date(2020, 1, 2), 20)
+
+
+def test_a_variable_set_to_nothing_is_not_set() -> None:
+    """`SIGMA_AS_OF=` in a shell or a compose file means the default."""
+    names = ("SIGMA_HOME", "SIGMA_DATABASE_URL", "SIGMA_PRICE_SOURCES", "SIGMA_AS_OF", "SIGMA_HISTORY_SESSIONS")
+    assert Settings.from_environment(dict.fromkeys(names, " ")) == Settings.from_environment({})
+
+
+def test_a_home_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Dagster wants an absolute home; a relative one counts from where the command is started, `~` from the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings.from_environment({"SIGMA_HOME": "here"}).home == tmp_path / "here"
+    assert Settings.from_environment({"SIGMA_HOME": "~/there"}).home == tmp_path / "there"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("SIGMA_HISTORY_SESSIONS", value) for value in ("0", "-1", "1.5", "many", "10001", "\u0663")),
+        *(("SIGMA_AS_OF", value) for value in ("today", "2022-13-01", "20220101", "2022-W01-1")),
+        ("SIGMA_START_DATE", "2022-02-30"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable(name: str, value: str) -> None:
+    """The message says which variable, which value and which rule."""
+    with pytest.raises(SettingsError, match=f"{name}={value}: a .* is "):
+        Settings.from_environment({name: value})
+
+
+def test_a_database_url_of_another_kind_is_refused_without_its_password() -> None:
+    """SQLite and Postgres are known; what follows the scheme may hold a password and is not repeated."""
+    with pytest.raises(SettingsError, match="SIGMA_DATABASE_URL=mysql:") as caught:
+        Settings.from_environment({"SIGMA_DATABASE_URL": "mysql://root:secret@host/d"})
+    assert "secret" not in str(caught.value)
+
+
+def test_dates_have_one_form() -> None:
+    """Python reads more ISO forms than a person would expect; we read one."""
+    assert parse_date("2022-12-28") == date(2022, 12, 28)
+    for text in ("20221228", "2022-W52-3", "2022-12-28T00:00", "28.12.2022", "", "\uff12022-12-28"):
+        with pytest.raises(ValueError, match="YYYY-MM-DD"):
+            parse_date(text)
