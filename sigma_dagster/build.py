@@ -1,5 +1,7 @@
 """Everything that Dagster shows and runs, put together from the parts of the environment."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 from dagster._utils.warnings import disable_dagster_warnings
 
@@ -13,6 +15,8 @@ from assets import (
     positions,
     symbol_volatility,
 )
+from resources.database.engine import Database
+from sigma_dagster import liveness
 from sigma_dagster.environment import Environment
 from sigma_dagster.jobs import build_jobs
 from sigma_dagster.schedules import build_schedules
@@ -30,9 +34,25 @@ def build_defs(env: Environment) -> dg.Definitions:
             jobs=jobs,
             sensors=[new_portfolio(env, jobs)],
             schedules=build_schedules(env),
-            resources={"database": env.database, "price_source": env.source, "factor_model": env.model},
+            resources={"database": _database(env), "price_source": env.source, "factor_model": env.model},
             executor=dg.in_process_executor,
         )
+
+
+def _database(env: Environment) -> dg.ResourceDefinition:
+    """Give the runs their database; while one has it, the run counts as being executed (`liveness`)."""
+
+    @dg.resource(description="The database of prices, results and portfolios.")
+    def database(context: dg.InitResourceContext) -> Iterator[Database]:
+        run, instance = context.run, context.instance
+        if run is None or instance is None or liveness.is_own(run.run_id):
+            yield env.database  # the command line looks after its runs itself
+        else:
+            instance.add_run_tags(run.run_id, liveness.host_tags(run.run_id))
+            with liveness.alive(env.settings.dagster_home, run.run_id):
+                yield env.database
+
+    return database
 
 
 def _assets(env: Environment) -> list[dg.AssetsDefinition | dg.AssetSpec]:

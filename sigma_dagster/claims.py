@@ -97,8 +97,8 @@ def rivals(instance: dg.DagsterInstance, claim: Claim, before: dg.DagsterRun | N
 
 
 def _is_executed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    if not liveness.is_local(run.tags):
-        # Dagster's daemon looks after its own; a run that nobody launched was only prepared.
+    if not liveness.is_local(run.run_id, run.tags):
+        # Queued, starting, or on another host; a run that nobody launched was only prepared.
         return run.status != dg.DagsterRunStatus.NOT_STARTED
     if liveness.is_alive(Path(instance.root_directory), run.run_id):
         return True

@@ -133,7 +133,7 @@ def diagnose(connection: Connection, symbol: str, model: FactorModel, up_to: dat
 def _newest_session(connection: Connection, symbol: str, up_to: date | None) -> date:
     session = daily_price.c.session
     newest = sa.select(sa.func.max(session)).where(daily_price.c.symbol == symbol)
-    found = connection.execute(newest if up_to is None else newest.where(session <= up_to)).scalar()
+    found: date | None = connection.execute(newest if up_to is None else newest.where(session <= up_to)).scalar()
     if found is None:
         known = list(connection.execute(sa.select(daily_price.c.symbol).distinct().order_by("symbol")).scalars())
         until = f" up to {up_to}" if up_to and symbol in known else ""
@@ -141,7 +141,7 @@ def _newest_session(connection: Connection, symbol: str, up_to: date | None) -> 
             f"no prices of {symbol!r} are stored{until}; stored: {listed(known) or 'none'}. "
             "They are stored when a portfolio that holds it is onboarded: sigma onboard FILE"
         )
-    return date.fromisoformat(str(found))
+    return found
 
 
 def _ours(symbol: str, sessions: Sequence[date], model: FactorModel, fits: Fits) -> Diagnosis:

@@ -55,6 +55,8 @@ def _config(settings: Settings) -> dict[str, Any]:
             # Of the runs that the daemon starts, one at a time asks the price source.
             "pools": {"granularity": "run", "default_limit": 1},
         },
+        # A run whose process never came up is given up; whether it lives later is for `liveness` to say.
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 10},
         "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},

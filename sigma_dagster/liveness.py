@@ -1,8 +1,8 @@
-"""Whether the process that runs a block still lives, for runs that the command line executes itself.
+"""Whether the process that executes a run still lives: Dagster's default launcher cannot tell.
 
-Dagster watches over the runs that its daemon starts; nobody watches over these. A process holds a lock file while it
-executes a run, which the operating system frees when the process ends, however it ends; the file of a run that did not
-end well stays until `reconcile` has looked after the run. No Dagster here: the command line looks for such files first.
+A process holds a lock file while it executes a run, which the operating system frees when the process ends, however it
+ends. The file of a run that did not end well stays until `reconcile` has looked after the run. No Dagster here: the
+command line looks for such files before it imports Dagster.
 """
 
 import socket
@@ -12,18 +12,25 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-#: The tag that names the host whose command line executes the run.
-HOST_TAG = "sigma/host"
+_HOST_TAG = "sigma/executed_by"
+
+#: Runs that this process executes.
+_own: set[str] = set()
 
 
-def host_tags() -> dict[str, str]:
-    """Give the tags of a run that this process executes."""
-    return {HOST_TAG: socket.gethostname()}
+def host_tags(run_id: str) -> dict[str, str]:
+    """Give the tag that names the host which executes the run, and the run: a retry copies its parent's tags."""
+    return {_HOST_TAG: f"{socket.gethostname()} {run_id}"}
 
 
-def is_local(tags: Mapping[str, str]) -> bool:
-    """Say whether a run with the tags is executed by a command line of this host."""
-    return tags.get(HOST_TAG) == socket.gethostname()
+def is_local(run_id: str, tags: Mapping[str, str]) -> bool:
+    """Say whether the run is executed on this host, where `is_alive` can tell."""
+    return host_tags(run_id).items() <= tags.items()
+
+
+def is_own(run_id: str) -> bool:
+    """Say whether this process executes the run."""
+    return run_id in _own
 
 
 @contextmanager
@@ -32,7 +39,11 @@ def alive(dagster_home: Path, run_id: str) -> Iterator[None]:
     path = _path(dagster_home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
-        yield
+        _own.add(run_id)
+        try:
+            yield
+        finally:
+            _own.discard(run_id)
         path.unlink()
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from assets import book
 from assets.book import Book, SymbolExposures
 from assets.factor_models import FactorModel
+from assets.inputs import MissingInputsError, check_complete
 from assets.numerics import regression, risk
 from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE, RECENT_SESSIONS
 from resources.database import portfolios, prices
@@ -185,6 +186,7 @@ def _load(connection: Connection, name: str, model: FactorModel, sessions: Seque
     loaded = book.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
     own = book.load_exposures(connection, loaded, model.key, model.factor_names)
     proxies = prices.load(connection, model.proxies, sessions)
+    check_complete(proxies)
     return _Loaded(loaded, own, book.split_risk(loaded, own, model, proxies))
 
 
@@ -195,8 +197,10 @@ def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[da
     """
     session = daily_price.c.session
     query = sa.select(session).where(daily_price.c.symbol == symbol, session <= last)
-    newest = connection.execute(query.order_by(session.desc()).limit(LOOKBACK_RETURNS + 1)).scalars()
-    return sorted(newest)
+    newest = sorted(connection.execute(query.order_by(session.desc()).limit(LOOKBACK_RETURNS + 1)).scalars())
+    if last not in newest[-1:]:
+        raise MissingInputsError(f"No price of {symbol} is stored for {last}: onboard the portfolio again")
+    return newest
 
 
 def _shares(found: _Loaded) -> dict[str, float]:

@@ -90,7 +90,7 @@ class Runner:
             run_id=run_id,
             run_config=config,
             status=None,
-            tags={**job.run_tags, **liveness.host_tags(), **tags},
+            tags={**job.run_tags, **liveness.host_tags(run_id), **tags},
             root_run_id=None,
             parent_run_id=None,
             step_keys_to_execute=plan.step_keys_to_execute,

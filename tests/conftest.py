@@ -62,9 +62,9 @@ def full_home(tmp_path: Path, prepared_full: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
-def read_home(prepared_full: Path) -> Home:
-    """The home that `full_home` copies, for tests that only read."""
-    return Home(prepared_full, {})
+def read_home(tmp_path_factory: pytest.TempPathFactory, prepared_full: Path) -> Home:
+    """The same for all tests that only read."""
+    return _copy(prepared_full, tmp_path_factory.mktemp("read") / "sigma", {})
 
 
 @pytest.fixture(scope="session")

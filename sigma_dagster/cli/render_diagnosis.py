@@ -1,9 +1,11 @@
 """How the diagnosis of one regression is shown to people; the same numbers as data are `Diagnosis.to_json`."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from sigma_dagster.cli.tables import number, percent, print_rows, words
-from sigma_dagster.diagnosis import Diagnosis
+from sigma_dagster.diagnosis import Diagnosis, Influence, Residuals
 
 
 def diagnosis(out: Console, found: Diagnosis) -> None:
@@ -24,7 +26,8 @@ def diagnosis(out: Console, found: Diagnosis) -> None:
     if found.factors:
         _loadings(out, found)
     if found.residuals:
-        _residuals(out, found)
+        _residuals(out, found.residuals)
+        _influential(out, found.influential)
 
 
 def _loadings(out: Console, found: Diagnosis) -> None:
@@ -48,19 +51,20 @@ def _loadings(out: Console, found: Diagnosis) -> None:
     out.print()
 
 
-def _residuals(out: Console, found: Diagnosis) -> None:
-    if found.residuals is None:
-        return
-    residuals = found.residuals
+def _residuals(out: Console, residuals: Residuals) -> None:
     rows = [
-        ("Durbin-Watson", number(residuals.durbin_watson, 2), "2: no autocorrelation"),
-        ("Jarque-Bera", number(residuals.jarque_bera, 1), f"p {residuals.jarque_bera_p:.2g}: of normal residuals"),
-        ("skew", number(residuals.skew, 2), "0: symmetric"),
-        ("kurtosis", number(residuals.kurtosis, 2), "3: normal"),
+        ("Durbin-Watson; 2: no autocorrelation", number(residuals.durbin_watson, 2)),
+        ("Jarque-Bera", number(residuals.jarque_bera, 1)),
+        ("... its p, for normal residuals", f"{residuals.jarque_bera_p:.2g}"),
+        ("skew; 0: symmetric", number(residuals.skew, 2)),
+        ("kurtosis; 3: normal", number(residuals.kurtosis, 2)),
     ]
-    print_rows(out, ("residuals", "", ""), rows)
-    influential = [
+    print_rows(out, ("residuals", ""), rows)
+
+
+def _influential(out: Console, sessions: Sequence[Influence]) -> None:
+    rows = [
         (f"{one.session}", number(one.cooks_distance), percent(one.symbol_return), percent(one.residual))
-        for one in found.influential
+        for one in sessions
     ]
-    print_rows(out, ("most influential session", "Cook's distance", "return", "residual"), influential)
+    print_rows(out, ("most influential session", "Cook's distance", "return", "residual"), rows)

@@ -249,7 +249,7 @@ def test_the_basis_of_each_price_is_said(mixed: Home) -> None:
     assert found["LOFT-7"].weight == pytest.approx(900 / gross, rel=1e-12)
 
 
-@pytest.mark.parametrize("day", [date(2022, 12, 28), date(2022, 12, 5), date(2022, 12, 2), date(2022, 11, 30)])
+@pytest.mark.parametrize("day", [date(2022, 12, 28), *(date(2022, 12, d) for d in (9, 8, 5, 2)), date(2022, 11, 30)])
 def test_positions_are_the_ones_that_the_stored_row_was_made_of(mixed: Home, day: date) -> None:
     """Also before and at a split, when shares are counted in those of the import."""
     found = read(mixed, "mixed", up_to=day)
@@ -300,6 +300,16 @@ def test_low_coverage_is_shown_in_a_line(mixed: Home) -> None:
     assert max(map(len, lines)) <= 100
     (private,) = (line.split() for line in lines if line.startswith("LOFT-7"))
     assert private[2:] == ["entry", "-", "-", "-", "-"]
+
+
+def test_rows_that_are_gone_end_in_a_message(core_home: Home) -> None:
+    for table, condition in (("daily_price", "symbol = 'SP500' AND session = '2022-12-28'"), ("factor_exposure", "1")):
+        with core_home.sql() as connection:
+            connection.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608
+        done = core_home.sigma("show", "core")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "onboard the portfolio" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 # --- models
