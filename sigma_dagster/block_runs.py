@@ -1,10 +1,12 @@
 """How a block becomes a Dagster run: its config, tags and assets, the same for the command line and the daemon."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from sqlalchemy.exc import IntegrityError
 
 from sigma_dagster.planner import Block, Step
 
@@ -33,10 +35,14 @@ def _step_config(block: Block, step: Step, onboarding: Mapping[str, Any]) -> dic
 
 def register(instance: dg.DagsterInstance, block: Block) -> None:
     """Make the block's keys known as partitions."""
-    known = set(instance.get_dynamic_partitions(block.dimension))
-    new = [key for key in block.keys if key not in known]
-    if new:
-        instance.add_dynamic_partitions(block.dimension, new)
+    while True:
+        known = set(instance.get_dynamic_partitions(block.dimension))
+        new = [key for key in block.keys if key not in known]
+        if not new:
+            return
+        # Dagster looks before it inserts: another process may add one of them in between.
+        with suppress(IntegrityError):
+            instance.add_dynamic_partitions(block.dimension, new)
 
 
 def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]:

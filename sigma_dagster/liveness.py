@@ -38,7 +38,10 @@ def alive(dagster_home: Path, run_id: str) -> Iterator[None]:
     """Show other processes that the run is being executed; leave the file behind if the block raises."""
     path = _path(dagster_home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    # Locked under another name first: found under its own, it could be locked by who looks for dead runs.
+    fresh = path.with_suffix(".new")
+    with FileLock(fresh):
+        fresh.rename(path)
         _own.add(run_id)
         try:
             yield

@@ -221,9 +221,7 @@ def test_help_explains_the_holdings_file() -> None:
         assert command in overview
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan", str(GROWTH)], ["show", "core"], ["portfolios"], ["onboard", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["onboard", "--help"], ["plan", str(GROWTH)], ["show", "core"]])
 def test_reading_commands_do_not_import_dagster(core_home: Home, arguments: list[str]) -> None:
     """Dagster takes a second to import: help, plan and show answer without it."""
     code = (

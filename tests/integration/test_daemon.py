@@ -1,0 +1,142 @@
+"""The real daemon, code server and webserver: a portfolio is computed with no click, backfills skip and replace.
+
+Slow: `make test-daemon`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from resources.database.tables import factor_exposure
+from tests.support.home import GROWTH, PORTFOLIO_TABLES, TABLES, Home
+from tests.support.ui import ask, free_port, kill, running, wait_for
+
+pytestmark = pytest.mark.daemon
+
+TICKS = """{ sensorOrError(sensorSelector: {repositoryName: "__repository__",
+    repositoryLocationName: "sigma_dagster", sensorName: "new_portfolio"}) {
+    ... on Sensor { sensorState { ticks(limit: 20) { status runIds skipReason } } } } }"""
+STATISTICS = "{ assetNodes { assetKey { path } partitionStats { numMaterialized numFailed } } }"
+BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } } }"""
+STATUS = """query Status($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status } } }"""
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """An empty home: on SQLite, or on Postgres for the domain and for Dagster."""
+    variables = {"SIGMA_HISTORY_SESSIONS": "40"}
+    if request.param == "postgres":
+        new_url: Callable[[], str] = request.getfixturevalue("new_postgres_url")
+        for name in ("SIGMA_DATABASE_URL", "SIGMA_DAGSTER_DATABASE_URL"):
+            variables[name] = sa.make_url(new_url()).set(drivername="postgresql").render_as_string(hide_password=False)
+    return Home(tmp_path / "sigma", variables)
+
+
+def _is_complete(home: Home) -> bool:
+    return bool(json.loads(home.sigma("plan", "--json").stdout)["runs"] == 0)
+
+
+def _recorded(home: Home) -> dict[str, Counter[str]]:
+    """How often each partition of each asset is recorded as materialized."""
+    with home.instance() as instance:
+        found = {}
+        for asset in (*TABLES, *PORTFOLIO_TABLES):
+            records = instance.fetch_materializations(dg.AssetKey(asset), limit=10_000).records
+            found[asset] = Counter(str(record.partition_key) for record in records)
+        return found
+
+
+def _rows(home: Home) -> dict[str, set[str]]:
+    """The partitions of each asset that have a row."""
+    env = home.environment()
+    names = {**TABLES, **PORTFOLIO_TABLES}
+    with env.database.read() as connection:
+        found = {}
+        for asset, table in names.items():
+            if asset in TABLES:
+                query = f"SELECT session, symbol FROM {table} WHERE session >= '2021-01-04'"  # noqa: S608
+            else:
+                query = f"SELECT session, name FROM {table} JOIN portfolio ON id = portfolio_id"  # noqa: S608
+            found[asset] = {f"{session}|{key}" for session, key in connection.execute(sa.text(query))}
+    env.database.engine.dispose()
+    return found
+
+
+def _written_at(home: Home) -> dict[tuple[str, str], Any]:
+    """When each factor exposure was written."""
+    env = home.environment()
+    table = factor_exposure.c
+    with env.database.read() as connection:
+        rows = connection.execute(sa.select(table.session, table.symbol, table.computed_at, table.beta_market)).all()
+    env.database.engine.dispose()
+    return {(f"{row[0]}", row[1]): row[2:] for row in rows}
+
+
+def _backfill(port: int, partitions: list[str], config: Mapping[str, Any]) -> None:
+    """Launch a backfill of factor exposures as the UI does, and wait for its end."""
+    params = {
+        "assetSelection": [{"path": ["factor_exposures"]}],
+        "partitionNames": partitions,
+        "runConfigData": json.dumps({"ops": {"factor_exposures": {"config": dict(config)}}}),
+    }
+    launched = ask(port, BACKFILL, {"params": params})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def status() -> str:
+        return str(ask(port, STATUS, {"id": launched["backfillId"]})["partitionBackfillOrError"]["status"])
+
+    wait_for(lambda: status() not in ("REQUESTED", "COMPLETED_SUCCESS_PENDING"), 240, "the backfill ended")
+    assert status() == "COMPLETED_SUCCESS"
+
+
+def test_a_portfolio_is_computed_with_no_click_and_backfills_skip_and_replace(home: Home, tmp_path: Path) -> None:
+    """The sensor asks for exactly what is missing, once; a backfill skips what exists, and with force replaces it."""
+    port = free_port()
+    with running(home, port, tmp_path / "terminal"):
+        assert home.sigma("add", GROWTH).returncode == 0
+        wait_for(lambda: _is_complete(home), 180, "everything is computed")
+        wait_for(lambda: set(home.statuses()) == {"SUCCESS"}, 60, "the runs have ended")
+        ticks = ask(port, TICKS)["sensorOrError"]["sensorState"]["ticks"]
+        assert sum(len(tick["runIds"]) for tick in ticks) == 2
+        assert all(tick["skipReason"] for tick in ticks if tick["status"] == "SKIPPED")
+        recorded = _recorded(home)
+        assert {asset: set(found) for asset, found in recorded.items()} == _rows(home)
+        assert all(count == 1 for found in recorded.values() for count in found.values())
+        statistics = {a["assetKey"]["path"][0]: a["partitionStats"] for a in ask(port, STATISTICS)["assetNodes"]}
+        assert statistics["factor_exposures"] == {"numMaterialized": 15 * 40, "numFailed": 0}
+
+        block = [f"{day}|{symbol}" for day in ("2022-12-22", "2022-12-23") for symbol in ("AAPL", "MSFT")]
+        before = _written_at(home)
+        _backfill(port, block, {})
+        assert _written_at(home) == before
+        _backfill(port, block, {"force": True})
+        after = _written_at(home)
+        replaced = {key for key in after if after[key][0] != before[key][0]}
+        assert replaced == {tuple(key.split("|")) for key in block}
+        assert _recorded(home)["factor_exposures"] == Counter(
+            {**recorded["factor_exposures"], **dict.fromkeys(block, 3)}
+        )
+
+
+def test_a_kill_in_the_middle_is_made_good(home: Home, tmp_path: Path) -> None:
+    """Daemon, code server and run die together; started again, every row is there once, and so is its record."""
+    port = free_port()
+    with running(home, port, tmp_path / "terminal") as process:
+        assert home.sigma("add", GROWTH).returncode == 0
+        wait_for(lambda: list((home.path / "dagster" / "running").glob("*.lock")), 120, "a run is executed")
+        wait_for(lambda: _rows(home)["daily_prices"], 60, "the run has written something")
+        kill(process)
+    with running(home, port, tmp_path / "terminal"):
+        wait_for(lambda: _is_complete(home), 240, "everything is computed")
+        wait_for(lambda: set(home.statuses()) == {"SUCCESS", "FAILURE"}, 120, "the runs have ended")
+        recorded = _recorded(home)
+        assert {asset: set(found) for asset, found in recorded.items()} == _rows(home)
+        assert all(count == 1 for found in recorded.values() for count in found.values())
