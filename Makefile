@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: demo test dev lint lock install install-dev
+.PHONY: bench test-daemon demo test dev lint lock install install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -11,6 +11,15 @@ demo: install
 
 test: install-dev
 	@$(BIN)/python -m pytest -n 2
+
+# Minutes each: the real daemon and webserver, on SQLite and on Postgres.
+test-daemon: install-dev
+	@$(BIN)/python -m pytest -m daemon
+
+# CASES="ols har" runs some of them; see benchmarks/README.md.
+bench: install-dev
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-deps --only-binary :all: -r requirements-bench.txt
+	@$(BIN)/python -m benchmarks $(CASES)
 
 dev: install
 	@$(BIN)/sigma dev --port $(PORT)
@@ -27,6 +36,7 @@ COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.1
 lock: install-dev
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --upgrade -c requirements-dev.txt pyproject.toml -o requirements.txt
+	@printf 'polars\npolars-ols\n' | $(COMPILE) --upgrade -c requirements-dev.txt - -o requirements-bench.txt
 	@echo uv | $(COMPILE) --upgrade - -o requirements-uv.txt
 
 install:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import numpy as np
 from dagster import AssetExecutionContext
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 from numpy.typing import NDArray
 
@@ -135,12 +136,20 @@ class Recorder:
         )
 
     def _add_facts(self, written: Sequence[Cell]) -> None:
-        """Leave the recording to Dagster, but give the partitions of the run their facts."""
+        """Leave the recording to Dagster, but give the partitions of the run their facts.
+
+        All at once: `add_asset_metadata` lists the run's partitions and copies what was added, for each partition anew.
+        """
         partitions = set(self._context.partition_keys)
-        for cell in written:
-            key = dg.MultiPartitionKey({"date": cell.session.isoformat(), self._dimension: cell.key})
-            if key in partitions:
-                self._context.add_asset_metadata(cell.metadata, asset_key=self._context.asset_key, partition_key=key)
+        keys = (dg.MultiPartitionKey({"date": c.session.isoformat(), self._dimension: c.key}) for c in written)
+        facts: dict[Any, Mapping[str, Any]] = {
+            AssetMetadataHandle(asset_key=self._context.asset_key, partition_key=key): cell.metadata
+            for key, cell in zip(keys, written, strict=True)
+            if key in partitions
+        }
+        step = self._context.op_execution_context.get_step_execution_context()
+        known = step._metadata_accumulator.per_output_metadata
+        step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**known, **facts})
 
 
 def facts_of(columns: Mapping[str, Sequence[Any]], shown: Sequence[str]) -> Iterator[dict[str, Any]]:

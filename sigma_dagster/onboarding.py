@@ -182,4 +182,5 @@ def _without(force: Force, dimension: str) -> Force:
 
 def _describe(block: Block) -> str:
     what = ", ".join(step.asset for step in block.steps)
-    return f"{what}: {len(block.keys)} {block.dimension}s, sessions {block.first}..{block.last}"
+    keys = f"{len(block.keys)} {block.dimension}{'' if len(block.keys) == 1 else 's'}"
+    return f"{what}: {keys}, sessions {block.first}..{block.last}"

@@ -125,6 +125,12 @@ def _metadata(events: Sequence[dg.DagsterEvent]) -> StepMetadata:
     }
 
 
+def _said(message: str) -> str:
+    """Give the message of an exception as Dagster keeps it, without the class where that is one of ours."""
+    name, _, text = message.strip().partition(": ")
+    return text if name.startswith(("assets.", "resources.", "sigma_dagster.")) else message.strip()
+
+
 def _failure(events: Sequence[dg.DagsterEvent]) -> str:
     """Say which step failed first, and why, in one line."""
     for event in events:
@@ -134,5 +140,5 @@ def _failure(events: Sequence[dg.DagsterEvent]) -> str:
             while error and error.cause:
                 error = error.cause
             told = data.user_failure_data and data.user_failure_data.description
-            return f"{event.step_key}: {told or (error and error.message.strip()) or 'failed'}"
+            return f"{event.step_key}: {told or (error and _said(error.message)) or 'failed'}"
     return "the run failed before its first step; its page in the Dagster UI says why"

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, String, Table, cast
 
-#: More keys than this are not named in a query: all rows of the sessions are read instead.
-_MAX_NAMED_KEYS = 2000
+#: More keys than this are not named in a query (SQLite takes 32,766 parameters): the caller picks from all rows.
+_MAX_NAMED_KEYS = 30_000
 
 
 def upsert(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> int:
@@ -82,35 +82,42 @@ def present(
     """Say which (key, session) rows exist, as an array of shape (len(keys), len(sessions)).
 
     `fixed` names further columns and their value, such as `model=`. Exact: a row counts for its own session only.
-    Two statements, whatever the number of keys: keys that have all sessions are counted, not read.
+    At most three statements, whatever the number of keys. Most rows are counted, not read: sessions that every key
+    has, or none, are settled first, then keys that have all of the other sessions, or none.
     """
-    key = table.primary_key.columns[0]
     found = np.zeros((len(keys), len(sessions)), dtype=bool)
     if not found.size:
         return found
-    where = [within(key, keys), table.c.session.in_(sessions)]
-    where += [table.c[name] == value for name, value in fixed.items()]
-    counts: dict[Any, int] = dict(connection.execute(sa.select(key, sa.func.count()).where(*where).group_by(key)).all())
-    partial = []
-    for i, name in enumerate(keys):
-        count = counts.get(name, 0)
-        found[i] = count == len(sessions)
-        if 0 < count < len(sessions):
-            partial.append(name)
+    key, session = table.primary_key.columns[0], table.c.session
+    where = [table.c[name] == value for name, value in fixed.items()]
+    open_days = list(range(len(sessions)))
+    if len(keys) <= _MAX_NAMED_KEYS:
+        counts = _counts(connection, session, [key.in_(keys), session.in_(sessions), *where])
+        found[:, [j for j, day in enumerate(sessions) if counts.get(day) == len(keys)]] = True
+        open_days = [j for j, day in enumerate(sessions) if 0 < counts.get(day, 0) < len(keys)]
+    if not open_days:
+        return found
+    days = [sessions[j] for j in open_days]
+    counts = _counts(connection, key, [within(key, keys), session.in_(days), *where])
+    found[np.ix_([i for i, name in enumerate(keys) if counts.get(name) == len(days)], open_days)] = True
+    partial = [name for name in keys if 0 < counts.get(name, 0) < len(days)]
     if partial:
-        where[0] = within(key, partial)
-        rows = connection.execute(sa.select(key, session_text(table)).where(*where)).all()
-        scatter(found, rows, keys, sessions, lambda _row: True)
+        query = sa.select(key, session_text(table)).where(within(key, partial), session.in_(days), *where)
+        _mark(found, connection.execute(query), keys, sessions)
     return found
 
 
-def scatter(
-    target: NDArray[Any], rows: Iterable[Any], keys: Sequence[Any], sessions: Sequence[date], value: Any
-) -> None:
-    """Put `value(row)` at (key, session) of each row (key first, session text second); other rows are passed over."""
+def _counts(
+    connection: Connection, by: sa.ColumnElement[Any], where: Sequence[sa.ColumnElement[bool]]
+) -> dict[Any, int]:
+    rows = connection.execute(sa.select(by, sa.func.count()).where(*where).group_by(by))
+    return {name: count for name, count in rows}
+
+
+def _mark(found: NDArray[np.bool_], rows: Iterable[Any], keys: Sequence[Any], sessions: Sequence[date]) -> None:
+    """Set the cell of each row; rows of other keys are passed over."""
     at_key = {name: i for i, name in enumerate(keys)}
-    at_session = {session.isoformat(): i for i, session in enumerate(sessions)}
-    for row in rows:
-        i, j = at_key.get(row[0]), at_session.get(row[1])
-        if i is not None and j is not None:
-            target[i, j] = value(row)
+    at_session = {session.isoformat(): j for j, session in enumerate(sessions)}
+    for name, text in rows:
+        if name in at_key:
+            found[at_key[name], at_session[text]] = True

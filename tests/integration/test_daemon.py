@@ -30,13 +30,14 @@ STATUS = """query Status($id: String!) { partitionBackfillOrError(backfillId: $i
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty home: on SQLite, or on Postgres for the domain and for Dagster."""
     variables = {"SIGMA_HISTORY_SESSIONS": "40"}
     if request.param == "postgres":
         new_url: Callable[[], str] = request.getfixturevalue("new_postgres_url")
         for name in ("SIGMA_DATABASE_URL", "SIGMA_DAGSTER_DATABASE_URL"):
             variables[name] = sa.make_url(new_url()).set(drivername="postgresql").render_as_string(hide_password=False)
+            monkeypatch.setenv(name, variables[name])  # dagster.yaml names the variable, not the password
     return Home(tmp_path / "sigma", variables)
 
 
