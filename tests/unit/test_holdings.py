@@ -318,6 +318,23 @@ def test_line_numbers_are_those_of_a_text_editor(read: Read, lines: list[bytes])
         assert not bad
 
 
+@pytest.mark.parametrize(
+    ("line", "column", "rule"),
+    [
+        (b"AAPL,1,5.2,2020-06-10,,option", "asset_class", "is not an asset class"),
+        (b"AAPL240119C00150000,1,5.2,2020-06-10,,", "symbol", "is not a symbol"),
+        (b"AAPL240119C150,1,5.2,2020-06-10,,", "symbol", "is not in the sample"),
+    ],
+)
+def test_trap_21_an_option_is_refused_and_never_priced_as_its_stock(
+    read: Read, line: bytes, column: str, rule: str
+) -> None:
+    """Options are not handled, so neither their class nor their symbols are taken for anything else."""
+    (error,) = refused(read, HEADER + GOOD + line + b"\n")
+    assert (error.row, error.column) == (3, column)
+    assert rule in error.rule
+
+
 # --- the portfolio's name
 
 
