@@ -41,7 +41,8 @@ def build_schedules(env: Environment) -> list[dg.ScheduleDefinition]:
     )
     def preload(context: dg.ScheduleEvaluationContext) -> Ticks:
         watched, unknown = env.watched_symbols()
-        return _evaluate(env, context, watched, f"; not in {env.source.title}: {', '.join(unknown)}" if unknown else "")
+        remark = f"; not in {env.source.title}: {', '.join(unknown)}" if unknown else ""
+        return _evaluate(env, context, watched, remark)
 
     return [daily_refresh, preload]
 
@@ -56,7 +57,12 @@ def _evaluate(env: Environment, context: dg.ScheduleEvaluationContext, watched: 
     if not blocks:
         return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(env.source, as_of)}{remark}")
     verdict = request_blocks(context.instance, blocks, {}, now)
-    return verdict.requests or dg.SkipReason("; ".join(verdict.skipped) + remark)
+    if not verdict.requests:
+        return dg.SkipReason("; ".join(verdict.skipped) + remark)
+    if remark:
+        context.log.warning(remark.removeprefix("; "))
+    # Dagster takes several requests of one tick only with a key each.
+    return [request.with_replaced_attrs(run_key=f"{now} {i}") for i, request in enumerate(verdict.requests)]
 
 
 def _end_of(source: PriceSource, as_of: date) -> str:

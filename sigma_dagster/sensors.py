@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -39,17 +39,21 @@ def new_portfolio(env: Environment, jobs: Sequence[UnresolvedAssetJobDefinition]
         description="Requests runs for what stored portfolios lack: symbols and sessions first, then portfolios.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(context, env)
+        return evaluate(context, env, datetime.now(UTC))
 
     return sensor
 
 
 def newest_session(env: Environment, now: datetime) -> date:
-    """Give the newest session that is stored for every factor proxy; nothing stored: the last completed one."""
+    """Give the newest session that is stored for a factor proxy; nothing stored: the last completed one.
+
+    Not the newest that all of them have: one that lags would keep everybody from the sessions after it, itself too.
+    """
     newest = sa.select(sa.func.max(daily_price.c.session)).where(daily_price.c.symbol.in_(env.model.proxies))
     with env.database.read() as connection:
-        by_symbol: Sequence[date] = connection.execute(newest.group_by(daily_price.c.symbol)).scalars().all()
-    return min([env.as_of(None, now), *by_symbol])
+        stored: date | None = connection.execute(newest).scalar()
+    completed = env.as_of(None, now)
+    return min(stored, completed) if stored else completed
 
 
 @dataclass
@@ -98,13 +102,12 @@ def due_blocks(todo: WorkPlan) -> Iterator[Block]:
         yield from todo.blocks
 
 
-def evaluate(context: dg.SensorEvaluationContext, env: Environment) -> dg.SensorResult:
+def evaluate(context: dg.SensorEvaluationContext, env: Environment, now: datetime) -> dg.SensorResult:
     """Plan, request what can run now, and say why the rest cannot."""
     instance = context.instance
     repository = context.repository_def
     if repository is not None:
         reconcile.heal(instance, repository.asset_graph, env)
-    now = datetime.now().astimezone()
     with env.database.read() as connection:
         stored = portfolios.load(connection)
     if not stored:
@@ -141,7 +144,9 @@ def _expected(todo: WorkPlan) -> dict[str, Any]:
 
 
 def _fingerprint(block: Block) -> str:
-    return hashlib.sha256(repr((block.dimension, block.keys, block.first, block.last)).encode()).hexdigest()[:16]
+    # Sorted: a run that failed half-way leaves the same keys to be computed, those without prices first.
+    named = repr((block.dimension, sorted(block.keys), block.first, block.last))
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def _failed_lately(instance: dg.DagsterInstance, name: str, now: datetime) -> bool:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from filelock import FileLock
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from resources.database.engine import Database
 from tests.support.home import CORE, GROWTH, Home
 
 # Nothing is written outside of .venv, SIGMA_HOME and pytest's own folder.
@@ -65,6 +66,33 @@ def full_home(tmp_path: Path, prepared_full: Path) -> Home:
 def read_home(tmp_path_factory: pytest.TempPathFactory, prepared_full: Path) -> Home:
     """The same for all tests that only read."""
     return _copy(prepared_full, tmp_path_factory.mktemp("read") / "sigma", {})
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(
+    request: pytest.FixtureRequest, tmp_path: Path, prepared_empty: Path
+) -> Iterator[Callable[[], Database]]:
+    """Make a domain database without rows with each call: what is asked of it is asked of SQLite and of Postgres."""
+    made: list[Database] = []
+
+    def make() -> Database:
+        if request.param == "postgres":
+            url = request.getfixturevalue("postgres_with_tables")()
+        else:
+            file = shutil.copy(prepared_empty / "sigma.db", tmp_path / f"{len(made)}.db")
+            url = f"sqlite:///{file}"
+        made.append(Database(url))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.engine.dispose()
+
+
+@pytest.fixture
+def database(new_database: Callable[[], Database]) -> Database:
+    """One of them."""
+    return new_database()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from resources.database.engine import Database
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
@@ -28,11 +30,24 @@ def postgres_server() -> Iterator[str]:
 def new_postgres_url(postgres_server: str) -> Callable[[], str]:
     """Make an empty database with each call."""
 
-    def make() -> str:
-        name = f"test_{uuid4().hex}"
-        engine = sa.create_engine(postgres_server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        return sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    return lambda: _create(postgres_server, "template1")
 
-    return make
+
+@pytest.fixture(scope="session")
+def postgres_with_tables(postgres_server: str) -> Callable[[], str]:
+    """Make a database with the domain's tables, and nothing in them, with each call."""
+    url = _create(postgres_server, "template1")
+    database = Database(url)
+    with database.read():
+        pass
+    database.engine.dispose()
+    template = str(sa.make_url(url).database)
+    return lambda: _create(postgres_server, template)
+
+
+def _create(server: str, template: str) -> str:
+    name = f"test_{uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)

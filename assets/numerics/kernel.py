@@ -14,7 +14,7 @@ first window to the last of the last one.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -27,7 +27,7 @@ SINGULAR = 1e-10
 NEAR = 10.0
 """Largest by smallest eigenvalue of ``Z' Z`` up to which a window shares its block's basis."""
 SOUND = 1e7
-"""Condition up to which the factors of a window can be a basis for others."""
+"""Largest norm of a factor by what is left of it beside those before it, up to which it can be part of a basis."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Windows:
     """The factor windows of a block of sessions, factorised."""
 
     z: FloatArray
-    """(L, P) the sessions in the basis of the block; those that lack a factor are rows of zeros."""
+    """(P, L) the sessions in the basis of the block; those that lack a factor are columns of zeros."""
     products: FloatArray
-    """(L, P (P + 1) / 2) products of any two columns of z: what ``Z' Z`` sums."""
+    """(P (P + 1) / 2, L) products of any two rows of z: what ``Z' Z`` sums."""
     gram: FloatArray
     """(B, P, P) ``Z' Z`` of each window."""
     inverse_lower: FloatArray
@@ -58,6 +58,8 @@ class Projection:
 
     r: FloatArray
     """(B, P, P, 1 or S) triangle of the sessions that the symbol has."""
+    inverse: FloatArray
+    """(B, P, P, 1 or S) ``R^-1``."""
     w: FloatArray
     """(B, P, S) ``C^-1 Z' y``: the returns in the orthonormal basis of the window."""
     squares: FloatArray
@@ -69,14 +71,21 @@ class Projection:
 
     @cached_property
     def tss(self) -> FloatArray:
-        """(B, S) sum of squares about the mean; exactly 0 where it is rounding."""
+        """(B, S) sum of squares about the mean."""
         tss: FloatArray = self.squares - self.w[:, 0] ** 2
-        return np.where(tss > ROUNDING * self.squares, tss, 0.0)
+        return tss
+
+    @cached_property
+    def flat(self) -> BoolArray:
+        """(B, S) the returns do not vary: tss is rounding."""
+        flat: BoolArray = self.tss <= ROUNDING * self.squares
+        return flat
 
     @cached_property
     def rss(self) -> FloatArray:
         """(B, S) residual sum of squares of the joint least-squares fit."""
-        rss: FloatArray = np.maximum(self.squares - np.einsum("bps,bps->bs", self.w, self.w), 0.0)
+        explained = np.einsum("bks,bks->bs", self.w[:, 1:], self.w[:, 1:])
+        rss: FloatArray = np.maximum(self.tss - explained, 0.0)
         return rss
 
 
@@ -85,28 +94,31 @@ def factorise(factors: FloatArray, ends: IntArray, window: int) -> Windows:
 
     The rows must lie within one window.
     """
-    rows, offsets = factors[ends[0] - window + 1 : ends[-1] + 1], ends - ends[0]
+    rows, offsets = factors[ends[0] - window + 1 : ends[-1] + 1].T, ends - ends[0]
     present = np.isfinite(rows)
-    complete: BoolArray = np.all(present, axis=1, keepdims=True)
-    design = np.where(complete, np.concatenate([np.ones((len(rows), 1)), rows], axis=1), 0.0)
-    q, r = np.linalg.qr(design[:window])
-    if condition(r[None])[0] > SOUND:
-        z, offsets = q, offsets[:1]
+    complete: BoolArray = np.all(present, axis=0, keepdims=True)
+    design = np.concatenate([complete, np.where(complete, rows, 0.0)])
+    r: FloatArray = np.linalg.qr(design[:, :window].T, mode="r")  # type: ignore[assignment]  # R alone
+    if _sound(r):
+        z = np.linalg.solve(r.T, design)
     else:
-        z = np.linalg.solve(r.T, design.T).T
-    products = np.column_stack([z[:, i] * z[:, j] for i, j in zip(*np.triu_indices(len(r)), strict=True)])
-    gram = _near(_symmetric(_window_sums(products, np.ones((len(z), 1)), offsets, window))[..., 0])
-    offsets = offsets[: len(gram)]
+        z, offsets = np.zeros_like(design), offsets[:1]
+        z[:, :window] = np.linalg.qr(design[:, :window].T).Q.T
+    i, j = _upper(len(r))
+    products = z[i] * z[j]
+    sums = _members(offsets, z.shape[1], window) @ np.concatenate([products, complete, ~present]).T
+    gram = _near(_symmetric(sums[:, : len(i), None])[..., 0])
+    counts, offsets = sums[: len(gram), len(i) :].astype(np.int64), offsets[: len(gram)]
     length = int(offsets[-1]) + window
     lower = np.linalg.cholesky(gram)
     return Windows(
-        z=z[:length],
-        products=products[:length],
+        z=z[:, :length],
+        products=products[:, :length],
         gram=gram,
         inverse_lower=np.linalg.inv(lower),
         r=np.swapaxes(lower, 1, 2) @ r,
-        n_obs=_window_counts(complete, offsets, window)[:, 0],
-        lacking=_window_counts(~present, offsets, window),
+        n_obs=counts[:, 0],
+        lacking=counts[:, 1:],
         offsets=offsets,
     )
 
@@ -127,20 +139,24 @@ def condition(r: FloatArray) -> FloatArray:
     return np.where(regular, singular[:, 0] / np.where(regular, singular[:, -1], 1.0), np.inf)
 
 
-def max_vif(r: FloatArray) -> FloatArray:
+def max_vif(r: FloatArray, inverse: FloatArray) -> FloatArray:
     """(B,) largest variance inflation factor (Belsley, Kuh & Welsch 1980) of independent factors."""
-    centred, inverse = r[:, 1:, 1:], np.linalg.inv(r)[:, 1:, 1:]
-    largest: FloatArray = ((centred**2).sum(axis=1) * (inverse**2).sum(axis=2)).max(axis=1)
+    largest: FloatArray = ((r[:, 1:, 1:] ** 2).sum(axis=1) * (inverse[:, 1:, 1:] ** 2).sum(axis=2)).max(axis=1)
     return largest
 
 
-def project(windows: Windows, values: FloatArray) -> Projection:
-    """Project returns (L, S), 0 where missing, as if every symbol had every session."""
-    width, ones = len(values) - int(windows.offsets[-1]), np.ones((len(values), 1))
+def project(
+    windows: Windows, r: FloatArray, inverse: FloatArray, values: FloatArray, squares: FloatArray
+) -> Projection:
+    """Project returns (L, S), 0 where missing, and their squares, as if every symbol had every session.
+
+    The triangles (B, P, P), inverse beside them, are those of the windows, or others where these are of no use.
+    """
     return Projection(
-        r=windows.r[..., None],
-        w=_window_sums(windows.z, values, windows.offsets, width, windows.inverse_lower),
-        squares=_window_sums(ones, values**2, windows.offsets, width)[:, 0],
+        r=r[..., None],
+        inverse=inverse[..., None],
+        w=_window_sums(windows.z, values, windows.offsets, windows.inverse_lower),
+        squares=_window_sums(np.ones((1, len(squares))), squares, windows.offsets)[:, 0],
         n_obs=windows.n_obs[:, None],
         singular=np.zeros((len(windows.r), 1), dtype=bool),
     )
@@ -152,13 +168,14 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
     With ``M`` the mask of the sessions that a symbol has and ``Z' M Z = C C'``, its own design has the triangle
     ``C' R`` and the projection ``C^-1 Z' M y``.
     """
-    width = len(missing) - int(windows.offsets[-1])
-    products = np.column_stack([windows.products, np.ones(len(missing))])
-    lost = _window_sums(products, missing.astype(np.float64), windows.offsets, width)
+    products = np.concatenate([windows.products, np.ones((1, len(missing)))])
+    lost = _window_sums(products, missing.astype(np.float64), windows.offsets)
     lower, singular = _cholesky(windows.gram[..., None] - _symmetric(lost[:, :-1]))
     to_basis = np.linalg.inv(windows.inverse_lower)
+    r = np.einsum("bkis,bkj->bijs", lower, np.swapaxes(windows.inverse_lower, 1, 2) @ projection.r[..., 0])
     return Projection(
-        r=np.einsum("bkis,bkj->bijs", lower, np.swapaxes(windows.inverse_lower, 1, 2) @ windows.r),
+        r=r,
+        inverse=inverse_triangle(r),
         w=_forward(lower, to_basis @ projection.w[..., columns]),
         squares=projection.squares[:, columns],
         n_obs=windows.n_obs[:, None] - np.rint(lost[:, -1]).astype(np.int64),
@@ -167,9 +184,7 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
 
 
 def inverse_triangle(r: FloatArray) -> FloatArray:
-    """Inverses of upper triangles (B, P, P, 1 or S)."""
-    if r.shape[3] == 1:
-        return np.asarray(np.linalg.inv(r[..., 0])[..., None], dtype=np.float64)
+    """Inverses of upper triangles (B, P, P, S)."""
     inverse = np.zeros_like(r)
     for j in range(r.shape[1]):
         inverse[:, j, j] = 1.0 / r[:, j, j]
@@ -179,38 +194,59 @@ def inverse_triangle(r: FloatArray) -> FloatArray:
     return inverse
 
 
-def times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """(B, I, S) product of (B, I, J, 1 or S) and (B, J, S)."""
+def times(matrix: FloatArray, vector: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    """(B, I, S) product of (B, I, J, 1 or S) and (B, J, S), written to out if given."""
+    product: FloatArray
     if matrix.shape[3] == 1:
-        return matrix[..., 0] @ vector
-    product: FloatArray = np.einsum("bijs,bjs->bis", matrix, vector)
+        product = np.matmul(matrix[..., 0], vector, out=out)
+    else:
+        product = np.einsum("bijs,bjs->bis", matrix, vector, out=out)
     return product
 
 
 def _window_sums(
-    columns: FloatArray, values: FloatArray, offsets: IntArray, width: int, transform: FloatArray | None = None
+    columns: FloatArray, values: FloatArray, offsets: IntArray, transform: FloatArray | None = None
 ) -> FloatArray:
-    """(B, C, S) sums over each window of the products of columns (L, C) and values (L, S), times transform (B, C, C).
+    """(B, C, S) sums over each window of the products of columns (C, L) and values (L, S), times transform (B, C, C).
 
     The sessions that all windows have are summed once; beside these sums the others stand on a band, each window's own.
     """
-    first = int(offsets[-1])
-    edges = np.r_[:first, width : len(columns)]
-    inside = (edges >= offsets[:, None]) & (edges < offsets[:, None] + width)
-    n_windows, n_columns = len(offsets), columns.shape[1]
-    shared = np.broadcast_to(np.eye(n_columns), (n_windows, n_columns, n_columns))
-    band = np.concatenate([inside[:, None] * columns[edges].T, shared], axis=2)
-    if transform is not None:
-        band = transform @ band
-    rows = np.concatenate([values[:first], values[width:], columns[first:width].T @ values[first:width]])
-    sums: FloatArray = band.reshape(n_windows * n_columns, len(rows)) @ rows
-    return sums.reshape(n_windows, n_columns, -1)
+    first, (n_columns, length) = int(offsets[-1]), columns.shape
+    width = length - first
+    if transform is None:
+        transform = np.broadcast_to(np.eye(n_columns), (len(offsets), n_columns, n_columns))
+    left = np.arange(first) < offsets[:, None]  # and as many sessions at the other end have come
+    edges = np.concatenate([columns[:, :first], columns[:, width:]], axis=1)
+    band = np.empty((len(offsets), n_columns, 2 * first + n_columns))
+    own = (transform.reshape(-1, n_columns) @ edges).reshape(len(offsets), n_columns, -1)
+    np.multiply(own, np.concatenate([~left, left], axis=1)[:, None], out=band[..., : 2 * first])
+    band[..., 2 * first :] = transform
+    rows = np.concatenate([values[:first], values[width:], columns[:, first:width] @ values[first:width]])
+    sums: FloatArray = band.reshape(-1, len(rows)) @ rows
+    return sums.reshape(len(offsets), n_columns, -1)
+
+
+def _members(offsets: IntArray, length: int, window: int) -> FloatArray:
+    """(B, length) 1 for the sessions of each window, 0 for the others."""
+    since = np.arange(length) - offsets[:, None]
+    return ((since >= 0) & (since < window)).astype(np.float64)
+
+
+def _sound(r: FloatArray) -> bool:
+    """Whether every column of r (P, P) adds to those before it, so that the factors can be a basis for others."""
+    return bool((SOUND * np.abs(np.diagonal(r)) > np.linalg.norm(r, axis=0)).all())
+
+
+@cache
+def _upper(size: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of an upper triangle."""
+    return np.triu_indices(size)
 
 
 def _symmetric(upper: FloatArray) -> FloatArray:
     """(B, P, P, S) symmetric matrices of their upper triangles (B, P (P + 1) / 2, S)."""
     size = int(np.sqrt(2 * upper.shape[1]))
-    i, j = np.triu_indices(size)
+    i, j = _upper(size)
     matrix = np.empty((upper.shape[0], size, size, upper.shape[2]))
     matrix[:, i, j] = matrix[:, j, i] = upper
     return matrix
@@ -221,13 +257,6 @@ def _near(gram: FloatArray) -> FloatArray:
     eigenvalues = np.linalg.eigvalsh(gram)
     far = np.flatnonzero(eigenvalues[:, -1] > NEAR * eigenvalues[:, 0])
     return gram[: far[0]] if far.size else gram
-
-
-def _window_counts(flags: BoolArray, offsets: IntArray, width: int) -> IntArray:
-    """(B, C) how many sessions of each window have the flags (L, C)."""
-    until = np.zeros((len(flags) + 1, flags.shape[1]), dtype=np.int64)
-    np.cumsum(flags, axis=0, out=until[1:])
-    return until[offsets + width] - until[offsets]
 
 
 def _cholesky(gram: FloatArray) -> tuple[FloatArray, BoolArray]:

@@ -6,7 +6,7 @@ which factors a model has, and where returns come from, belongs elsewhere.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Literal
@@ -40,6 +40,11 @@ FLAT = "Price did not move in the window"
 
 _BLOCK_SESSIONS = 32
 _GAP_SYMBOLS = 512
+_NUMBERS = "beta", "se", "r_squared", "residual_vol", "market_total"
+_OF_A_SYMBOL = *_NUMBERS, "n_obs", "quality", "reason"
+
+_Residuals = tuple[FloatArray, FloatArray]
+"""(B, S) residual sum of squares, and residual variance of a session."""
 
 
 class Quality(IntEnum):
@@ -111,28 +116,20 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Factors:
-    """The factors of B sessions, and what they are worth."""
+    """The factors of D sessions, and what they are worth."""
 
-    windows: Windows
-    """R = 1 where the factors failed, so that arithmetic goes through."""
+    r: FloatArray
+    """(D, P, P) triangles; 1 where the factors failed, so that arithmetic goes through."""
+    inverse: FloatArray
+    """(D, P, P) ``R^-1``."""
     condition: FloatArray
     max_vif: FloatArray
     reason: TextArray
-    """(B,) why no symbol can be fitted, else None."""
+    """(D,) why no symbol can be fitted, else None."""
 
-
-@dataclass(frozen=True)
-class _Solution:
-    """What a method makes of a projection."""
-
-    beta: FloatArray
-    """(B, K, S)."""
-    se: FloatArray
-    """(B, K, S)."""
-    rss: FloatArray
-    """(B, S)."""
-    residual_variance: FloatArray
-    """(B, S) of a session."""
+    def part(self, block: slice) -> "_Factors":
+        """Those of a block of sessions."""
+        return _Factors(**{name: values[block] for name, values in vars(self).items()})
 
 
 def fit(
@@ -216,26 +213,33 @@ def _blank_fits(n_targets: int, n_symbols: int, n_factors: int) -> Fits:
         condition=np.empty(n_targets),
         max_vif=np.empty(n_targets),
         quality=np.empty(cells, dtype=np.int8),
-        reason=np.empty(cells, dtype=object),
+        reason=np.empty(cells, dtype=object),  # None
     )
 
 
 def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, model: _Model) -> None:
-    """Fill fits block by block: its sessions, then those of its symbols that have gaps."""
+    """Fill fits block by block: all symbols as if they had no gaps, then those that have, apart."""
     finite = np.isfinite(returns)
     complete = np.isfinite(factors).all(axis=1, keepdims=True)
     values = np.where(finite & complete, returns, 0.0)
+    squares = values**2
     missing = complete & ~finite
     recent = trailing_sum(finite.astype(np.int8), RECENT_SESSIONS)[ends] > 0
-    for block, windows in _blocks(factors, ends, model.window):
+    blocks = list(_blocks(factors, ends, model.window))
+    examined = _examine([windows for _, windows in blocks], model)
+    fits.condition[:], fits.max_vif[:] = examined.condition, examined.max_vif
+    for block, windows in blocks:
         rows = slice(int(ends[block.start]) - model.window + 1, int(ends[block.stop - 1]) + 1)
-        examined = _examine(windows, model)
-        fits.condition[block], fits.max_vif[block] = examined.condition, examined.max_vif
-        projection = kernel.project(examined.windows, values[rows])
-        _store(fits, block, slice(None), examined, projection, recent[block], model)
+        own = examined.part(block)
+        projection = kernel.project(windows, own.r, own.inverse, values[rows], squares[rows])
+        part = Fits(**{name: numbers[block] for name, numbers in vars(fits).items()})
+        _solve(part, own, projection, recent[block], model)
         for columns in _gap_columns(missing[rows]):
-            own = kernel.project_gaps(examined.windows, projection, columns, missing[rows][:, columns])
-            _store(fits, block, columns, examined, own, recent[block][:, columns], model)
+            corrected = kernel.project_gaps(windows, projection, columns, missing[rows][:, columns])
+            apart = _blank_fits(len(recent[block]), len(columns), factors.shape[1])
+            _solve(apart, own, corrected, recent[block][:, columns], model)
+            for name in _OF_A_SYMBOL:
+                getattr(part, name)[:, columns] = getattr(apart, name)
 
 
 def _blocks(factors: FloatArray, ends: IntArray, window: int) -> Iterator[tuple[slice, Windows]]:
@@ -255,47 +259,47 @@ def _gap_columns(missing: BoolArray) -> Iterator[IntArray]:
         yield columns[first : first + _GAP_SYMBOLS]
 
 
-def _examine(windows: Windows, model: _Model) -> _Factors:
-    """Condition, variance inflation, and whether the factors can be used at all."""
+def _examine(blocks: Sequence[Windows], model: _Model) -> _Factors:
+    """Condition, variance inflation, and whether the factors can be used at all, for all sessions at once."""
+    r = np.concatenate([windows.r for windows in blocks])
     if model.method == "univariate":
-        condition = np.where(np.all(kernel.moving(windows.r), axis=1), 1.0, np.inf)
+        condition = np.where(np.all(kernel.moving(r), axis=1), 1.0, np.inf)
     else:
-        condition = kernel.condition(windows.r)
-    dependent, short = condition > MAX_CONDITION, windows.n_obs < model.full
+        condition = kernel.condition(r)
+    dependent, short = condition > MAX_CONDITION, np.concatenate([windows.n_obs for windows in blocks]) < model.full
     failed = dependent | short
-    r = np.where(failed[:, None, None], np.eye(windows.r.shape[1]), windows.r)
-    vif = np.ones(len(r)) if model.method == "univariate" else kernel.max_vif(r)
+    r[failed] = np.eye(r.shape[1])
+    inverse = np.moveaxis(kernel.inverse_triangle(np.moveaxis(r, 0, 2)[None])[0], 2, 0)
+    vif = np.ones(len(r)) if model.method == "univariate" else kernel.max_vif(r, inverse)
+    reason = first_reason(failed.shape, (dependent, DEPENDENT))
+    lacking = np.concatenate([windows.lacking for windows in blocks])
+    for session in np.flatnonzero(short):
+        reason[session] = _lacking_text(lacking[session], model)
     return _Factors(
-        windows=replace(windows, r=r),
+        r=r,
+        inverse=inverse,
         condition=np.where(short, np.nan, condition),
         max_vif=np.where(failed, np.nan, vif),
-        reason=first_reason(short.shape, (short, _lacking_texts(windows.lacking, model)), (dependent, DEPENDENT)),
+        reason=reason,
     )
 
 
-def _lacking_texts(lacking: IntArray, model: _Model) -> TextArray:
-    """(B,) which factors lack how many sessions (B, K) of the window."""
-
-    def text(counts: IntArray) -> str:
-        named = ", ".join(f"{name} {n}" for name, n in zip(model.names, counts, strict=True) if n)
-        return f"Factor returns missing in the last {model.window} sessions: {named}"
-
-    return np.array([text(counts) for counts in lacking], dtype=object)
+def _lacking_text(lacking: IntArray, model: _Model) -> str:
+    """Which factors lack how many sessions (K,) of the window."""
+    named = ", ".join(f"{name} {n}" for name, n in zip(model.names, lacking, strict=True) if n)
+    return f"Factor returns missing in the last {model.window} sessions: {named}"
 
 
-def _ols(projection: Projection) -> _Solution:
+def _ols(projection: Projection, beta: FloatArray, se: FloatArray) -> _Residuals:
     """Least squares: ``beta = R^-1 Q' y``, ``se^2 = rss / (n - K - 1) diag((X'X)^-1)``."""
-    inverse = kernel.inverse_triangle(projection.r)
-    variance = projection.rss / np.maximum(projection.n_obs - inverse.shape[1], 1)
-    return _Solution(
-        beta=kernel.times(inverse[:, 1:], projection.w),
-        se=np.sqrt((inverse[:, 1:] ** 2).sum(axis=2)) * np.sqrt(variance)[:, None],
-        rss=projection.rss,
-        residual_variance=variance,
-    )
+    inverse = projection.inverse[:, 1:]
+    variance = projection.rss / np.maximum(projection.n_obs - inverse.shape[2], 1)
+    kernel.times(inverse, projection.w, out=beta)
+    np.multiply(np.sqrt((inverse**2).sum(axis=2)), np.sqrt(variance)[:, None], out=se)
+    return projection.rss, variance
 
 
-def _ridge(projection: Projection) -> _Solution:
+def _ridge(projection: Projection, beta: FloatArray, se: FloatArray) -> _Residuals:
     """Ridge on the styles net of the market, Z at unit variance: ``b = (Z'Z + kappa n I)^-1 Z'y / sd``.
 
     The market's beta is the slope of what is left on the market. Standard errors ignore the bias.
@@ -316,81 +320,71 @@ def _ridge(projection: Projection) -> _Solution:
     covariance = np.einsum("bijs,bjks->biks", smoother, shrunk) / (sd[:, :, None] * sd[:, None])
     spread = np.einsum("bis,bijs,bjs->bs", slopes, covariance, slopes) + 1.0 / r[:, 1, 1] ** 2
     diagonal = np.concatenate([spread[:, None], np.einsum("biis->bis", covariance)], axis=1)
-    return _Solution(
-        beta=np.concatenate([b_market[:, None], b_styles], axis=1),
-        se=np.sqrt(diagonal * variance[:, None]),
-        rss=rss,
-        residual_variance=variance,
-    )
+    beta[:, 0], beta[:, 1:] = b_market, b_styles
+    np.sqrt(diagonal * variance[:, None], out=se)
+    return rss, variance
 
 
-def _univariate(projection: Projection) -> _Solution:
+def _univariate(projection: Projection, beta: FloatArray, se: FloatArray) -> _Residuals:
     """One regression on each factor alone; fit and residuals are those of the market's."""
     centred = projection.r[:, 1:, 1:]
     sxx = (centred**2).sum(axis=1)
     sxy = kernel.times(np.swapaxes(centred, 1, 2), projection.w[:, 1:])
     rss = np.maximum(projection.tss[:, None] - sxy**2 / sxx, 0.0)
     variance = rss / np.maximum(projection.n_obs - 2, 1)[:, None]
-    return _Solution(beta=sxy / sxx, se=np.sqrt(variance / sxx), rss=rss[:, 0], residual_variance=variance[:, 0])
+    np.divide(sxy, sxx, out=beta)
+    np.sqrt(variance / sxx, out=se)
+    return rss[:, 0], variance[:, 0]
 
 
-_METHODS: dict[Method, Callable[[Projection], _Solution]] = {"ols": _ols, "ridge": _ridge, "univariate": _univariate}
+_METHODS: dict[Method, Callable[[Projection, FloatArray, FloatArray], _Residuals]] = {
+    "ols": _ols,
+    "ridge": _ridge,
+    "univariate": _univariate,
+}
+"""They write betas and standard errors (B, K, S) where they belong."""
 
 
-def _store(
-    fits: Fits,
-    block: slice,
-    columns: slice | IntArray,
-    factors: _Factors,
-    projection: Projection,
-    recent: BoolArray,
-    model: _Model,
-) -> None:
-    """Solve, judge and store the cells of some sessions and symbols."""
-    solution = _METHODS[model.method](projection)
-    quality, reason = _judge(factors, projection, recent, model)
-    tss = projection.tss
-    numbers = {
-        "beta": np.moveaxis(solution.beta, 1, 2),
-        "se": np.moveaxis(solution.se, 1, 2),
-        "r_squared": 1.0 - solution.rss / np.where(tss > 0, tss, 1.0),
-        "residual_vol": np.sqrt(SESSIONS_A_YEAR * solution.residual_variance),
-        "market_total": _market_total(factors.windows.r, solution.beta, model),
-    }
-    for name, number in numbers.items():
-        number[quality <= Quality.INSUFFICIENT_HISTORY] = np.nan
-        getattr(fits, name)[block, columns] = number
-    fits.n_obs[block, columns] = projection.n_obs
-    fits.quality[block, columns] = quality
-    fits.reason[block, columns] = reason
+def _solve(fits: Fits, factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> None:
+    """Fill fits, whose D sessions and S symbols are those of the projection."""
+    beta, se = np.swapaxes(fits.beta, 1, 2), np.swapaxes(fits.se, 1, 2)
+    rss, variance = _METHODS[model.method](projection, beta, se)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.subtract(1.0, rss / projection.tss, out=fits.r_squared)
+    np.sqrt(SESSIONS_A_YEAR * variance, out=fits.residual_vol)
+    _market_total(factors.r, beta, model, fits.market_total)
+    fits.n_obs[:] = projection.n_obs
+    _judge(fits, factors, projection, recent, model)
+    unfit = fits.quality <= Quality.INSUFFICIENT_HISTORY
+    if unfit.any():
+        for name in _NUMBERS:
+            getattr(fits, name)[unfit] = np.nan
 
 
-def _market_total(r: FloatArray, beta: FloatArray, model: _Model) -> FloatArray:
+def _market_total(r: FloatArray, beta: FloatArray, model: _Model, out: FloatArray) -> None:
     """(B, S) ``(F b)_market / F_market,market``: with the market first, F's market row is R's."""
     if model.names[0] != MARKET:
-        return np.full((beta.shape[0], beta.shape[2]), np.nan)
-    if model.method == "univariate":
-        return beta[:, 0].copy()
-    total: FloatArray = ((r[:, 1, 1:] / r[:, 1, 1, None])[:, None] @ beta)[:, 0]
-    return total
+        out[:] = np.nan
+    elif model.method == "univariate":
+        out[:] = beta[:, 0]
+    else:
+        np.matmul((r[:, 1, 1:] / r[:, 1, 1, None])[:, None], beta, out=out[:, None])
 
 
-def _judge(factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> tuple[CodeArray, TextArray]:
-    """(B, S) quality codes, and reasons where there are no numbers."""
-    n_obs = np.broadcast_to(projection.n_obs, recent.shape)
-    quality = np.where(n_obs < model.full, np.int8(Quality.LIMITED_HISTORY), np.int8(Quality.FULL_HISTORY))
-    quality[factors.max_vif > MAX_VIF] = Quality.COLLINEAR
-    reason = np.full(recent.shape, None, dtype=object)
-    scarce = n_obs < model.required
+def _judge(fits: Fits, factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> None:
+    """Quality codes, and reasons where there are no numbers."""
+    n_obs = projection.n_obs
+    fits.quality[:] = np.where(n_obs < model.full, Quality.LIMITED_HISTORY, Quality.FULL_HISTORY)
+    fits.quality[factors.max_vif > MAX_VIF] = Quality.COLLINEAR
 
     def mark(cells: BoolArray, code: Quality, text: TextArray | str) -> None:
-        quality[cells], reason[cells] = code, text
+        if cells.any():
+            where = np.broadcast_to(cells, recent.shape)
+            fits.quality[where], fits.reason[where] = code, np.broadcast_to(text, recent.shape)[where]
 
     # The last one stands.
-    mark(np.broadcast_to(projection.singular, recent.shape), Quality.FAILED, DEPENDENT)
-    mark(projection.tss == 0.0, Quality.FAILED, FLAT)
-    mark(scarce, Quality.INSUFFICIENT_HISTORY, model.scarce_texts[n_obs[scarce]])
+    mark(projection.singular, Quality.FAILED, DEPENDENT)
+    mark(projection.flat, Quality.FAILED, FLAT)
+    mark(n_obs < model.required, Quality.INSUFFICIENT_HISTORY, model.scarce_texts[n_obs])
     mark(~recent, Quality.FAILED, SILENT)
-    for row in np.flatnonzero(has_reason(factors.reason)):
-        quality[row], reason[row] = Quality.FAILED, factors.reason[row]
-    return quality, reason
+    mark(has_reason(factors.reason)[:, None], Quality.FAILED, factors.reason[:, None])

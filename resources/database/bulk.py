@@ -111,7 +111,7 @@ def _counts(
     connection: Connection, by: sa.ColumnElement[Any], where: Sequence[sa.ColumnElement[bool]]
 ) -> dict[Any, int]:
     rows = connection.execute(sa.select(by, sa.func.count()).where(*where).group_by(by))
-    return dict(rows.all())  # type: ignore[arg-type]
+    return dict(rows.all())
 
 
 def _mark(found: NDArray[np.bool_], rows: Iterable[Any], keys: Sequence[Any], sessions: Sequence[date]) -> None:

@@ -53,3 +53,12 @@ def without(symbol: str, absent: Callable[[date], bool]) -> Edit:
 def at_price(symbol: str, price: Callable[[PriceRow], float]) -> Edit:
     """Give a symbol other closes."""
     return lambda name, rows: [row._replace(close=price(row)) for row in rows] if name == symbol else rows
+
+
+class LiveSource(RecordedSource):
+    """One that follows the market, as far as it can tell: it has no last session."""
+
+    title = "a live source"
+
+    def latest_session(self) -> date | None:
+        return None

@@ -1,7 +1,7 @@
 """The domain database: one write is one transaction, rows follow their inputs, late writers are turned away."""
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -27,18 +27,12 @@ from resources.database.tables import (
     symbol_volatility,
 )
 from resources.sources.base import PriceRow
-from tests.support.home import Home, lot, lots
+from tests.support.contents import contents
+from tests.support.home import lot, lots
 
 LOOK_BACK = 5
 SESSIONS = calendar.last_sessions(30, date(2022, 12, 28))
 RESULTS = (factor_exposure, symbol_volatility, portfolio_factor_exposure, portfolio_volatility)
-
-
-@pytest.fixture
-def database(home: Home) -> Iterator[Database]:
-    database = home.environment().database
-    yield database
-    database.engine.dispose()
 
 
 def row(day: date, close: float, split: float = 1.0) -> PriceRow:
@@ -150,12 +144,12 @@ def clear(database: Database) -> None:
             connection.execute(sa.delete(table))
 
 
-def test_the_same_prices_again_change_nothing(database: Database, home: Home) -> None:
+def test_the_same_prices_again_change_nothing(database: Database) -> None:
     """Agreeing prices are no correction: no result goes, no revision grows."""
     fill(database)
-    before = stored(database), home.rows("daily_price")
+    before = stored(database), contents(database, daily_price)
     assert store(database, "AAPL", [row(day, 100.0) for day in SESSIONS]) == ([], 0)
-    assert (stored(database), home.rows("daily_price")) == before
+    assert (stored(database), contents(database, daily_price)) == before
     assert set(revisions(database).values()) == {0}
 
 
@@ -205,17 +199,17 @@ def late_writes(ids: dict[str, int], read_at: dict[str, int]) -> list[Callable[[
     ]
 
 
-def test_results_of_rewritten_prices_are_not_stored(database: Database, home: Home) -> None:
+def test_results_of_rewritten_prices_are_not_stored(database: Database) -> None:
     """Who read prices before they were rewritten is told to read again, and stores nothing."""
     ids = fill(database)
     with database.read() as connection:
         read_at = prices.load(connection, ["AAPL", "SP500"], SESSIONS).revision
     store(database, "SP500", [row(SESSIONS[0], 102.0)])
-    before = home.rows()
+    before = contents(database)
     for write in late_writes(ids, read_at):
         with pytest.raises(InputsChangedError, match="prices of SP500 were rewritten"), database.write() as connection:
             write(connection)
-        assert home.rows() == before
+        assert contents(database) == before
     with database.read() as connection:
         read_again = prices.load(connection, ["AAPL", "SP500"], SESSIONS).revision
     for write in late_writes(ids, read_again):
@@ -258,21 +252,21 @@ def test_work_is_repeated_while_its_inputs_change() -> None:
 # --- one write, one transaction
 
 
-def test_trap_03_a_set_of_rows_is_stored_whole_or_not_at_all(database: Database, home: Home) -> None:
+def test_trap_03_a_set_of_rows_is_stored_whole_or_not_at_all(database: Database) -> None:
     """The 7th of 10 rows breaks a rule: none of the ten is there, and no half-written set can ever be a hit."""
     fill(database)
-    before = home.rows("factor_exposure")
+    before = contents(database, factor_exposure)
     rows = exposures("AMD", SESSIONS[:10])
     rows["n_obs"] = [252] * 6 + [None] + [252] * 3
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
         results.store_exposures(connection, rows, {}, replace=False)
-    assert home.rows("factor_exposure") == before
+    assert contents(database, factor_exposure) == before
 
 
-def test_trap_29_a_write_that_is_interrupted_leaves_nothing(database: Database, home: Home) -> None:
+def test_trap_29_a_write_that_is_interrupted_leaves_nothing(database: Database) -> None:
     """Whatever raises after the statements and before the end of the block undoes them all."""
     fill(database)
-    before = home.rows()
+    before = contents(database)
 
     def interrupted() -> None:
         with database.write() as connection:
@@ -283,21 +277,22 @@ def test_trap_29_a_write_that_is_interrupted_leaves_nothing(database: Database, 
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert home.rows() == before
+    assert contents(database) == before
 
 
-def test_trap_05_writing_twice_is_writing_once(database: Database, home: Home) -> None:
+def test_trap_05_writing_twice_is_writing_once(database: Database) -> None:
     """Rows are replaced by their key: the second write neither fails nor doubles them, and says when it was made."""
     fill(database)
-    with home.sql() as connection:
-        connection.execute("UPDATE factor_exposure SET computed_at = '2001-01-01 00:00:00'")
+    long_ago = datetime(2001, 1, 1)  # noqa: DTZ001 - as stored: UTC without saying so
+    with database.write() as connection:
+        connection.execute(sa.update(factor_exposure).values(computed_at=long_ago))
     with database.write() as connection:
         assert results.store_exposures(connection, exposures("AAPL", SESSIONS[:2], 3.0), {}, replace=False) == 2
-    changed = home.query(
-        "SELECT symbol, session, beta_market FROM factor_exposure WHERE computed_at <> '2001-01-01 00:00:00'"
-    )
-    assert sorted(changed) == [("AAPL", day.isoformat(), 3.0) for day in SESSIONS[:2]]
-    assert home.count("factor_exposure") == 60
+    exposure = factor_exposure.c
+    changed = sa.select(exposure.symbol, exposure.session, exposure.beta_market).where(exposure.computed_at != long_ago)
+    with database.read() as connection:
+        assert sorted(connection.execute(changed)) == [("AAPL", day, 3.0) for day in SESSIONS[:2]]
+    assert len(contents(database, factor_exposure)["factor_exposure"]) == 60
 
 
 def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(database: Database) -> None:
@@ -357,11 +352,12 @@ def test_migrations_make_the_tables_of_the_program(database: Database) -> None:
         assert {index["name"] for index in inspector.get_indexes(name)} == {index.name for index in table.indexes}
 
 
-def test_upgrading_again_changes_nothing(database: Database, home: Home) -> None:
+def test_upgrading_again_changes_nothing(database: Database) -> None:
     """A database of this version is left alone."""
-    schema = home.query("SELECT sql FROM sqlite_master ORDER BY name")
+    fill(database)
+    before = contents(database), sa.inspect(database.engine).get_table_names()
     upgrade(database.engine)
-    assert home.query("SELECT sql FROM sqlite_master ORDER BY name") == schema
+    assert (contents(database), sa.inspect(database.engine).get_table_names()) == before
 
 
 # --- reading
@@ -391,25 +387,21 @@ def test_zero_and_none_are_stored_as_such(database: Database) -> None:
 # --- portfolios
 
 
-def test_storing_the_same_portfolio_again_is_nothing(database: Database, home: Home) -> None:
+def test_storing_the_same_portfolio_again_is_nothing(database: Database) -> None:
     """The same lots in another order are the same portfolio: id and rows stay."""
     book = [lot("AAPL"), lot("KO"), lot("KO", 5)]
     store_book(database, "book", book)
-    before = home.rows()
+    before = contents(database)
     store_book(database, "book", book[::-1])
-    assert home.rows() == before
+    assert contents(database) == before
 
 
-def test_a_replaced_portfolio_takes_its_rows_with_it(database: Database, home: Home) -> None:
+def test_a_replaced_portfolio_takes_its_rows_with_it(database: Database) -> None:
     """Positions and results of the old lots go in the same transaction; other portfolios and all symbol rows stay."""
     ids = fill(database)
     before = stored(database)
     store_book(database, "apple", lots("AAPL KO"))
     del before["portfolio_factor_exposure", ids["apple"]], before["portfolio_volatility", ids["apple"]]
     assert stored(database) == before
-    assert home.query(
-        "SELECT name, count(*) FROM portfolio JOIN position ON portfolio.id = portfolio_id GROUP BY name"
-    ) == [
-        ("apple", 2),
-        ("coke", 1),
-    ]
+    with database.read() as connection:
+        assert [(book.name, len(book.lots)) for book in portfolios.load(connection)] == [("apple", 2), ("coke", 1)]

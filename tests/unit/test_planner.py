@@ -1,6 +1,6 @@
 """The planner: what is missing, exactly, at a cost that does not grow with the number of symbols."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 
@@ -15,20 +15,14 @@ from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.sources.sample import SampleSource
 from sigma_dagster.planner import Force, NothingToPlanError, WorkPlan, plan, target_sessions
-from tests.support.home import Home, lot, lots
+from tests.support.contents import contents
+from tests.support.home import lot, lots
 
 AS_OF = date(2022, 12, 28)
 SESSIONS = calendar.last_sessions(5, AS_OF)
 WINDOW = calendar.last_sessions(278, AS_OF)  # with the 273 sessions before them that the numbers look back on
 PROXIES = list(SAMPLE_5.proxies)
 STOCKS = [symbol for symbol in SampleSource().symbols() if symbol not in PROXIES]
-
-
-@pytest.fixture
-def database(home: Home) -> Iterator[Database]:
-    database = home.environment().database
-    yield database
-    database.engine.dispose()
 
 
 def store_books(database: Database, **books: Sequence[Lot]) -> None:
@@ -115,11 +109,11 @@ def test_trap_08_what_one_symbol_lacks_is_asked_of_no_other(database: Database) 
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["nothing stored", "prices stored with a hole"])
-def test_the_number_of_statements_does_not_grow(home: Home, other_home: Home, stored: bool) -> None:
+def test_the_number_of_statements_does_not_grow(new_database: Callable[[], Database], stored: bool) -> None:
     """10 symbols in one portfolio and 20 in each of five cost the same number of SQL statements."""
     counts = []
-    for one, count, books in ((home, 10, 1), (other_home, 20, 5)):
-        database = one.environment().database
+    for count, books in ((10, 1), (20, 5)):
+        database = new_database()
         store_books(database, **{f"book{i}": lots(STOCKS[:count]) for i in range(books)})
         if stored:
             for symbol in STOCKS[:count]:
@@ -129,7 +123,6 @@ def test_the_number_of_statements_does_not_grow(home: Home, other_home: Home, st
         counts.append(len(statements))
         assert todo.exposures.rows == 5 * count
         assert len(todo.portfolio_rows) == books
-        database.engine.dispose()
     assert counts[0] == counts[1] <= 20
 
 
@@ -183,12 +176,12 @@ def test_many_symbols_are_split_into_runs(database: Database) -> None:
     assert sorted(key for keys in symbols for key in keys) == sorted([*PROXIES, *STOCKS])
 
 
-def test_planning_twice_gives_the_same_and_writes_nothing(database: Database, home: Home) -> None:
+def test_planning_twice_gives_the_same_and_writes_nothing(database: Database) -> None:
     """A plan is a question: the database is the same to the byte, and so is the answer."""
     store_books(database, book=lots("AAPL KO"))
-    before = home.rows()
+    before = contents(database)
     assert planned(database).blocks == planned(database).blocks
-    assert home.rows() == before
+    assert contents(database) == before
 
 
 def test_no_portfolio_no_work(database: Database) -> None:

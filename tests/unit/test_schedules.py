@@ -1,0 +1,173 @@
+"""The schedules, evaluated without their daemon: they alone buy a new session, and say why there is nothing to buy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+
+from assets.factor_models import SAMPLE_5
+from resources import calendar
+from resources.database import portfolios
+from resources.sources.base import PriceSource
+from sigma_dagster.environment import Environment
+from sigma_dagster.schedules import build_schedules
+from tests.support.home import LAST, Home, lots
+from tests.support.sources import LiveSource
+
+PROXIES = list(SAMPLE_5.proxies)
+NEXT = date(2022, 12, 29)  # the session after the last that is stored
+
+
+def at(day: date) -> datetime:
+    """The moment of the day at which `daily_refresh` ticks."""
+    return datetime(day.year, day.month, day.day, 17, 15, tzinfo=calendar.NEW_YORK)
+
+
+@dataclass
+class Schedule:
+    """A schedule of a home."""
+
+    env: Environment
+    instance: dg.DagsterInstance
+    name: str
+
+    def tick(self, now: datetime) -> list[dg.RunRequest]:
+        """Evaluate it as the daemon does, and give the requests."""
+        ticked = self._evaluate(now)
+        assert not ticked.skip_message
+        return list(ticked.run_requests or ())
+
+    def reason(self, now: datetime) -> str:
+        """Evaluate it as the daemon does, and give the reason why there is no request."""
+        ticked = self._evaluate(now)
+        assert not ticked.run_requests
+        return str(ticked.skip_message)
+
+    def _evaluate(self, now: datetime) -> ScheduleExecutionData:
+        (definition,) = [made for made in build_schedules(self.env) if made.name == self.name]
+        with dg.build_schedule_context(self.instance, scheduled_execution_time=now) as context:
+            return definition.evaluate_tick(context)
+
+    def add(self, name: str, symbols: str) -> None:
+        """Store a portfolio as `sigma add` does."""
+        with self.env.database.write() as connection:
+            portfolios.store(connection, name, lots(symbols), None, LAST)
+
+
+@contextmanager
+def schedule(home: Home, name: str, source: PriceSource | None = None, **settings: str) -> Iterator[Schedule]:
+    env = home.environment(source, **settings)
+    with home.instance() as instance:
+        yield Schedule(env, instance, name)
+    env.database.engine.dispose()
+
+
+def steps(request: dg.RunRequest) -> dict[str, tuple[list[str], str, str]]:
+    """By asset, the keys and the first and last session that a run is to compute."""
+    configs = {asset: op["config"] for asset, op in request.run_config["ops"].items()}
+    return {asset: (config["keys"], config["first"], config["last"]) for asset, config in configs.items()}
+
+
+def test_both_are_off_until_switched_on(home: Home) -> None:
+    """Nothing is bought on a schedule that nobody asked for."""
+    made = {one.name: (one.default_status.value, one.execution_timezone) for one in build_schedules(home.environment())}
+    assert made == dict.fromkeys(("daily_refresh", "preload"), ("STOPPED", "America/New_York"))
+
+
+# --- daily_refresh
+
+
+def test_the_new_session_is_bought_once_for_everything_held(core_home: Home) -> None:
+    """After the close one run asks for that session alone, of the factor proxies and of all held symbols."""
+    with schedule(core_home, "daily_refresh", LiveSource()) as daily:
+        (request,) = daily.tick(at(NEXT))
+        assert request.job_name == "symbol_block"
+        prices, exposures, volatility = steps(request).values()
+        assert prices == ([*PROXIES, *exposures[0]], "2022-12-29", "2022-12-29")
+        assert exposures == volatility
+        assert len(exposures[0]) == 10
+        assert exposures[1:] == ("2022-12-29", "2022-12-29")
+
+
+@pytest.mark.parametrize(
+    ("today", "newest"),
+    [
+        (date(2022, 12, 28), "2022-12-28"),  # a Wednesday
+        (date(2022, 12, 26), "2022-12-23"),  # Christmas, observed on the Monday
+    ],
+)
+def test_without_a_newer_session_it_says_so(core_home: Home, today: date, newest: str) -> None:
+    """A holiday brings no session: the tick names the one that everything is computed for."""
+    with schedule(core_home, "daily_refresh", LiveSource(), history_sessions="3") as daily:
+        assert daily.reason(at(today)) == f"Nothing is missing as of {newest}"
+
+
+def test_the_end_of_the_source_is_told(core_home: Home) -> None:
+    """The sample ends in 2022: years later the reason is that it has no more."""
+    with schedule(core_home, "daily_refresh") as daily:
+        expected = "Nothing is missing as of 2022-12-28, the last session of the sample"
+        assert daily.reason(at(date(2026, 3, 2))).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("today", "newest"),
+    [
+        (date(2022, 11, 25), "2022-11-25"),  # the half-day after Thanksgiving
+        (date(2022, 11, 24), "2022-11-23"),  # Thanksgiving
+    ],
+)
+def test_a_half_day_is_a_session_and_a_holiday_is_none(home: Home, today: date, newest: str) -> None:
+    """The tick of a half-day asks for that day; the tick of a holiday ends with the session before it."""
+    with schedule(home, "daily_refresh", LiveSource(), start_date="2022-11-01") as daily:
+        daily.add("book", "KO")
+        (request,) = daily.tick(at(today))
+        assert {last for _, _, last in steps(request).values()} == {newest}
+
+
+def test_a_run_in_progress_is_not_doubled(core_home: Home) -> None:
+    """A second tick, while the run of the first is being started, names that run."""
+    with schedule(core_home, "daily_refresh", LiveSource()) as daily:
+        (request,) = daily.tick(at(NEXT))
+        run = dg.DagsterRun(
+            "symbol_block",
+            run_config=request.run_config,
+            tags=request.tags,
+            status=dg.DagsterRunStatus.STARTING,
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+        daily.instance.add_run(run)
+        assert f"run {run.run_id[:8]} is in progress" in daily.reason(at(NEXT))
+
+
+def test_several_runs_can_be_asked_for_in_one_tick(core_home: Home) -> None:
+    """More symbols than a run takes: Dagster accepts the requests, each with a key of its own."""
+    with schedule(core_home, "daily_refresh", max_symbols_per_run="2") as daily:
+        daily.add("book", "AMD BAC BBY CVX GE")
+        requests = daily.tick(at(NEXT))
+        assert [steps(request)["daily_prices"][0] for request in requests] == [["AMD", "BAC"], ["BBY", "CVX"], ["GE"]]
+        assert len({request.run_key for request in requests}) == 3
+
+
+# --- preload
+
+
+def test_the_watch_list_is_computed_before_anybody_holds_it(home: Home) -> None:
+    """Its symbols are asked for with the factor proxies, as if a portfolio held them."""
+    with schedule(home, "preload", preload_symbols="amd, ko") as preload:
+        (request,) = preload.tick(at(NEXT))
+        assert steps(request)["daily_prices"][0] == [*PROXIES, "AMD", "KO"]
+        assert steps(request)["factor_exposures"][0] == ["AMD", "KO"]
+
+
+def test_unknown_symbols_of_the_watch_list_are_named(core_home: Home, capfd: pytest.CaptureFixture[str]) -> None:
+    """They keep nobody from the others, and are named whether there is something to do or not."""
+    with schedule(core_home, "preload", preload_symbols="KO,NOPE,AAPL") as preload:
+        assert preload.reason(at(NEXT)).endswith("; not in the sample: NOPE")
+    with schedule(core_home, "preload", preload_symbols="AMD,NOPE") as preload:
+        (request,) = preload.tick(at(NEXT))
+        assert steps(request)["daily_prices"][0] == ["AMD"]
+    assert "not in the sample: NOPE" in capfd.readouterr().err

@@ -1,0 +1,289 @@
+"""The sensor, evaluated without its daemon: what it asks for, what it does not ask for, and the reason it gives."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from assets.factor_models import SAMPLE_5
+from resources import calendar
+from resources.database import portfolios
+from resources.database.portfolios import Lot
+from resources.database.tables import daily_price, factor_exposure
+from sigma_dagster.build import build_defs
+from sigma_dagster.environment import Environment
+from sigma_dagster.sensors import BLOCK_TAG, COOL_DOWN, evaluate
+from tests.support.home import LAST, Home, lots
+from tests.support.sources import LiveSource, RecordedSource
+
+PROXIES = list(SAMPLE_5.proxies)
+FIRST = date(2022, 12, 21)  # the first of the 5 target sessions
+AFTER_CLOSE = calendar.complete_at(date(2022, 12, 29))  # of the session after the last that is stored
+
+
+@dataclass
+class Sensor:
+    """The sensor of a home, with the parts that it works with."""
+
+    env: Environment
+    instance: dg.DagsterInstance
+    defs: dg.Definitions
+    cursor: str | None = None
+
+    def tick(self, now: datetime | None = None) -> dg.SensorResult:
+        """Evaluate it as the daemon does, the cursor of the last time given back."""
+        context = dg.build_sensor_context(instance=self.instance, definitions=self.defs, cursor=self.cursor)
+        result = evaluate(context, self.env, now or datetime.now(UTC))
+        self.cursor = result.cursor or self.cursor
+        return result
+
+    def add(self, name: str, book: Sequence[Lot]) -> None:
+        """Store a portfolio as `sigma add` does."""
+        with self.env.database.write() as connection:
+            portfolios.store(connection, name, book, None, LAST)
+
+    def submit(self, request: dg.RunRequest) -> dg.DagsterRun:
+        """Put the requested run on record as one whose process is being started."""
+        assert request.job_name
+        tags = {**self.defs.resolve_job_def(request.job_name).tags, **request.tags}
+        run = dg.DagsterRun(
+            request.job_name,
+            run_config=request.run_config,
+            tags=tags,
+            status=dg.DagsterRunStatus.STARTING,
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+        self.instance.add_run(run)
+        return run
+
+    def execute(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Run what was requested."""
+        assert request.job_name
+        return self.defs.resolve_job_def(request.job_name).execute_in_process(
+            instance=self.instance,
+            run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags=dict(request.tags),
+            asset_selection=list(request.asset_selection or ()),
+            raise_on_error=False,
+        )
+
+    def delete(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> None:
+        """Delete rows past all of the product's code."""
+        with self.env.database.write() as connection:
+            connection.execute(sa.delete(table).where(*where))
+
+
+@contextmanager
+def sensor_of(home: Home, source: RecordedSource | None = None, **settings: str) -> Iterator[Sensor]:
+    env = home.environment(source, **settings)
+    with home.instance() as instance:
+        yield Sensor(env, instance, build_defs(env))
+    env.database.engine.dispose()
+
+
+@pytest.fixture
+def sensor(home: Home) -> Iterator[Sensor]:
+    with sensor_of(home) as made:
+        yield made
+
+
+@pytest.fixture
+def core(core_home: Home) -> Iterator[Sensor]:
+    """The sensor of a home that lacks nothing, over a source that follows the market."""
+    with sensor_of(core_home, LiveSource()) as made:
+        yield made
+
+
+def asked(result: dg.SensorResult) -> list[dict[str, Any]]:
+    """By request, the keys that each asset is to compute."""
+    return [
+        {asset: op["config"]["keys"] for asset, op in request.run_config["ops"].items()}
+        for request in result.run_requests or ()
+    ]
+
+
+def span(request: dg.RunRequest) -> set[tuple[str, str]]:
+    """The first and last session of a request."""
+    return {(op["config"]["first"], op["config"]["last"]) for op in request.run_config["ops"].values()}
+
+
+def reason(result: dg.SensorResult) -> str:
+    """Why nothing was requested."""
+    assert not result.run_requests
+    assert result.skip_reason
+    return str(result.skip_reason.skip_message)
+
+
+# --- what is asked for
+
+
+def test_without_a_portfolio_it_says_how_to_store_one(sensor: Sensor) -> None:
+    """An empty home asks for nothing, not even factor proxies."""
+    assert "No portfolio is stored: sigma add FILE" in reason(sensor.tick())
+
+
+def test_a_new_portfolio_is_asked_for_symbols_first_and_each_thing_once(sensor: Sensor) -> None:
+    """Symbol rows, then portfolio rows when their inputs exist, then nothing: three ticks, two runs."""
+    sensor.add("book", lots("AAPL KO"))
+    first = sensor.tick()
+    held = ["AAPL", "KO"]
+    assert asked(first) == [
+        {"daily_prices": [*PROXIES, *held], "factor_exposures": held, "symbol_volatility": held},
+    ]
+    assert span(first.run_requests[0]) == {(FIRST.isoformat(), LAST.isoformat())}
+    assert sensor.execute(first.run_requests[0]).success
+    second = sensor.tick()
+    assert asked(second) == [{"portfolio_factor_exposures": ["book"], "portfolio_volatility": ["book"]}]
+    assert sensor.execute(second.run_requests[0]).success
+    assert reason(sensor.tick()) == "Nothing is missing as of 2022-12-28"
+
+
+def test_exactly_what_is_missing_is_asked_for(core: Sensor) -> None:
+    """One deleted row of one symbol is one key, one asset and one session."""
+    day = date(2022, 12, 23)
+    core.delete(factor_exposure, factor_exposure.c.symbol == "KO", factor_exposure.c.session == day)
+    result = core.tick()
+    assert asked(result) == [{"factor_exposures": ["KO"]}]
+    assert span(result.run_requests[0]) == {("2022-12-23", "2022-12-23")}
+
+
+def test_symbols_that_are_stored_are_not_asked_for_again(core: Sensor) -> None:
+    """The second portfolio asks for its new symbols alone; the run is told how much of it was there."""
+    core.add("growth", lots("AAPL KO AMD"))
+    (request,) = core.tick().run_requests
+    assert asked(dg.SensorResult([request])) == [
+        {"daily_prices": ["AMD"], "factor_exposures": ["AMD"], "symbol_volatility": ["AMD"]}
+    ]
+    assert request.run_config["ops"]["factor_exposures"]["config"]["cached_keys"] == 10
+
+
+def test_new_partition_keys_are_registered(sensor: Sensor) -> None:
+    """What is requested is known to Dagster as a partition before the run starts, proxies first."""
+    sensor.add("book", lots("AAPL KO"))
+    (request,) = sensor.tick().run_requests
+    assert list(sensor.instance.get_dynamic_partitions("symbol")) == [*PROXIES, "AAPL", "KO"]
+    assert request.tags["dagster/asset_partition_range_start"] == f"2022-12-28|{PROXIES[0]}"
+    assert request.tags["dagster/asset_partition_range_end"] == "2022-12-28|KO"
+
+
+def test_a_large_onboarding_is_split_and_the_proxies_come_first(home: Home) -> None:
+    """No run takes more symbols than allowed; the others wait until all factor prices are there, then come together."""
+    with sensor_of(home, max_symbols_per_run="4") as sensor:
+        sensor.add("core", lots("AAPL MSFT JNJ JPM PG KO XOM HD UNH WMT"))
+        proxies, ticks = [], []
+        while not ticks or set(PROXIES) - set(proxies):
+            ticks = sensor.tick().run_requests
+            assert len(ticks) == 1
+            proxies += asked(dg.SensorResult(ticks))[0]["daily_prices"]
+            assert sensor.execute(ticks[0]).success
+        rest = [keys["daily_prices"] for keys in asked(sensor.tick())]
+        assert [len(keys) for keys in rest] == [4, 4]
+        assert sorted([*proxies, *(key for keys in rest for key in keys)]) == sorted(
+            [*PROXIES, "AAPL", "MSFT", "JNJ", "JPM", "PG", "KO", "XOM", "HD", "UNH", "WMT"]
+        )
+
+
+def test_the_numbers_of_the_onboarding_reach_the_portfolio_run(sensor: Sensor) -> None:
+    """What the symbol run found and fetched is reported by the portfolio run, which comes ticks later."""
+    sensor.add("book", lots("AAPL KO"))
+    sensor.execute(sensor.tick().run_requests[0])
+    (request,) = sensor.tick().run_requests
+    told = request.run_config["ops"]["portfolio_factor_exposures"]["config"]["onboarding"]
+    expected = {"held": 2, "computed": 2, "cached": 0, "records_stored": 10, "api_calls": 8, "api_calls_saved": 0}
+    assert expected.items() <= told.items()
+    sensor.execute(request)
+    sensor.tick()
+    assert json.loads(sensor.cursor or "") == {}
+
+
+# --- what is not asked for
+
+
+def test_what_a_run_in_progress_covers_is_not_asked_for_again(sensor: Sensor) -> None:
+    """A queued run keeps its block from being requested, and the reason names the run."""
+    sensor.add("book", lots("AAPL KO"))
+    run = sensor.submit(sensor.tick().run_requests[0])
+    assert reason(sensor.tick()) == f"8 symbols 2022-12-21..2022-12-28: run {run.run_id[:8]} is in progress"
+    sensor.instance.report_run_canceled(run)
+    assert "failed less than" in reason(sensor.tick())
+
+
+def test_other_symbols_do_not_wait_for_a_run_in_progress(core_home: Home) -> None:
+    """A portfolio that comes while another is computed gets a run of its own for its own symbols."""
+    with sensor_of(core_home, max_symbols_per_run="1") as core:
+        core.add("one", lots("AMD"))
+        core.submit(core.tick().run_requests[0])
+        core.add("two", lots("AMD MU"))
+        assert [keys["daily_prices"] for keys in asked(core.tick())] == [["MU"]]
+
+
+def test_after_a_failure_it_waits(sensor: Sensor) -> None:
+    """A block that failed is left alone for the cool-down, and then asked for again."""
+    sensor.add("book", lots("AAPL KO"))
+    run = sensor.submit(sensor.tick().run_requests[0])
+    sensor.instance.report_run_failed(run)
+    now = datetime.now(UTC)
+    assert "failed less than 5 minutes ago" in reason(sensor.tick(now))
+    assert len(sensor.tick(now + COOL_DOWN + timedelta(seconds=5)).run_requests) == 1
+
+
+def test_a_failure_half_way_is_waited_for_too(core_home: Home) -> None:
+    """A run that stored some prices before it failed leaves the same symbols to be computed: no retry at once."""
+    with sensor_of(core_home, RecordedSource(broken=["MU"])) as core:
+        core.add("book", lots("AMD MU"))
+        (request,) = core.tick().run_requests
+        assert not core.execute(request).success
+        assert core_home.query("SELECT DISTINCT symbol FROM daily_price WHERE symbol IN ('AMD', 'MU')") == [("AMD",)]
+        assert "failed less than 5 minutes ago" in reason(core.tick())
+        (again,) = core.tick(datetime.now(UTC) + COOL_DOWN * 2).run_requests
+        assert again.tags[BLOCK_TAG] == request.tags[BLOCK_TAG]
+        assert asked(dg.SensorResult([again]))[0]["daily_prices"] == ["MU"]
+
+
+def test_it_never_buys_a_new_session(core: Sensor) -> None:
+    """The close of another session changes nothing: the plan ends with the newest session of the factor proxies."""
+    assert reason(core.tick(AFTER_CLOSE)) == "Nothing is missing as of 2022-12-28"
+    core.add("late", lots("AMD"))
+    (request,) = core.tick(AFTER_CLOSE).run_requests
+    assert span(request) == {("2022-12-21", "2022-12-28")}
+
+
+def test_a_first_portfolio_is_computed_up_to_the_last_completed_session(home: Home) -> None:
+    """Where nothing is stored there is nothing to go by but the calendar."""
+    with sensor_of(home, LiveSource()) as sensor:
+        sensor.add("book", lots("KO"))
+        (request,) = sensor.tick(AFTER_CLOSE).run_requests
+        assert {last for _, last in span(request)} == {"2022-12-29"}
+
+
+# --- one symbol is not everybody's watermark
+
+
+@pytest.mark.parametrize("behind", [PROXIES[0], PROXIES[-1], "KO"])
+def test_trap_24_a_symbol_far_behind_keeps_nobody_back(core: Sensor, behind: str) -> None:
+    """The sessions that it lacks are asked for it alone, and a new portfolio is computed up to the newest session."""
+    long_ago = calendar.shift(LAST, -100)
+    core.delete(daily_price, daily_price.c.symbol == behind, daily_price.c.session > long_ago)
+    assert [keys["daily_prices"] for keys in asked(core.tick())] == [[behind]]
+    core.add("late", lots("AMD"))
+    (request,) = core.tick().run_requests
+    assert asked(dg.SensorResult([request]))[0]["daily_prices"] == [behind, "AMD"]
+    assert {last for _, last in span(request)} == {"2022-12-28"}
+
+
+def test_trap_24_a_symbol_far_ahead_pulls_nobody_along(core: Sensor) -> None:
+    """A held symbol with prices of later sessions neither has them bought for the others nor hides what they lack."""
+    later = calendar.sessions(date(2022, 12, 29), date(2023, 3, 1))
+    with core.env.database.write() as connection:
+        rows = [{"symbol": "KO", "session": day, "close": 60.0, "source": "test"} for day in later]
+        connection.execute(sa.insert(daily_price), rows)
+    now = calendar.complete_at(date(2023, 3, 1))
+    assert reason(core.tick(now)) == "Nothing is missing as of 2022-12-28"
+    core.delete(factor_exposure, factor_exposure.c.symbol == "HD")
+    assert asked(core.tick(now)) == [{"factor_exposures": ["HD"]}]
