@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench test-daemon demo test dev lint lock install install-dev
+.PHONY: bench bench-ui screenshots test-daemon demo test dev lint lock install install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -20,6 +20,13 @@ test-daemon: install-dev
 bench: install-dev
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-deps --only-binary :all: -r requirements-bench.txt
 	@$(BIN)/python -m benchmarks $(CASES)
+
+bench-ui: install-dev
+	@$(BIN)/python -m benchmarks ui_statistics
+
+# Needs Chromium; writes docs/images.
+screenshots: install-dev
+	@$(BIN)/python -m docs.screenshots
 
 dev: install
 	@$(BIN)/sigma dev --port $(PORT)

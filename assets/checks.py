@@ -6,6 +6,7 @@ leave them out (Dagster lists every partition of the asset for each of them), an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial
 
 import dagster as dg
@@ -29,6 +30,8 @@ from resources.database.tables import (
 
 #: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
 MAX_MOVE = 0.6
+#: Betas as of today need factor prices of today; so many sessions bridge a refresh that failed over a weekend.
+MAX_SESSIONS_BEHIND = 2
 _SHOWN = 10
 
 
@@ -55,14 +58,14 @@ class Check:
         )
 
 
-def build_checks() -> list[dg.AssetChecksDefinition]:
-    """Make Dagster's definitions of the checks."""
-    return [_definition(check) for check in CHECKS]
+def build_checks(*, live: bool) -> list[dg.AssetChecksDefinition]:
+    """Make Dagster's definitions of the checks; `live`: of a price source that follows the market too."""
+    return [_definition(check) for check in _checks(live)]
 
 
-def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel) -> None:
+def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel, *, live: bool) -> None:
     """Answer every check now, outside of any run."""
-    for check in CHECKS:
+    for check in _checks(live):
         result = check.evaluate(instance, database, model)
         instance.report_runless_asset_event(
             AssetCheckEvaluation(
@@ -74,6 +77,10 @@ def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorMode
                 description=result.description,
             )
         )
+
+
+def _checks(live: bool) -> tuple[Check, ...]:
+    return (*CHECKS, PROXIES_FRESH) if live else CHECKS
 
 
 def _definition(check: Check) -> dg.AssetChecksDefinition:
@@ -148,6 +155,22 @@ def _thinly_covered(_instance: dg.DagsterInstance, database: Database, model: Fa
     )
     with database.read() as connection:
         return sorted(connection.execute(query).scalars())
+
+
+def stale_proxies(database: Database, model: FactorModel, completed: date) -> list[str]:
+    """Name the factor proxies whose newest close is too far behind the last completed session, or that have none."""
+    price = daily_price.c
+    newest = sa.select(price.symbol, sa.func.max(price.session)).where(
+        price.symbol.in_(model.proxies), price.close.is_not(None)
+    )
+    with database.read() as connection:
+        found = dict(connection.execute(newest.group_by(price.symbol)).all())
+    oldest = calendar.shift(completed, -MAX_SESSIONS_BEHIND)
+    return [
+        f"{symbol} ({found.get(symbol, 'no price')})"
+        for symbol in model.proxies
+        if found.get(symbol, date.min) < oldest
+    ]
 
 
 def _recorded_without_row(
@@ -226,4 +249,15 @@ CHECKS = (
     _rows_check("symbol_volatility", symbol_volatility),
     _rows_check("portfolio_factor_exposures", portfolio_factor_exposure),
     _rows_check("portfolio_volatility", portfolio_volatility),
+)
+
+#: Of a price source that follows the market: one that has ended is stale by nature.
+PROXIES_FRESH = Check(
+    "proxies_fresh",
+    "daily_prices",
+    f"Every factor proxy has a close at most {MAX_SESSIONS_BEHIND} sessions before the last completed one.",
+    AssetCheckSeverity.WARN,
+    lambda _instance, database, model: stale_proxies(
+        database, model, calendar.last_completed_session(datetime.now(UTC))
+    ),
 )

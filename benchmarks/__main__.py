@@ -21,6 +21,7 @@ CASES = {
     "onboarding": "benchmarks.onboarding",
     "partitions_sqlite": "benchmarks.partitions",
     "partitions_postgres": "benchmarks.partitions",
+    "ui_statistics": "benchmarks.ui",
 }
 
 

@@ -55,6 +55,7 @@ GOALS = (
     Goal("partitions_sqlite", "20x365x2", 4, measure="kb"),
     Goal("partitions_postgres", "20x365x2", 60, "stock", "wall_seconds"),
     Goal("partitions_postgres", "20x365x2", 14_600 / 1000, measure="wall_seconds"),
+    Goal("ui_statistics", "500x750", 1, measure="wall_seconds", method="warm"),
 )
 
 

@@ -103,10 +103,11 @@ class Page:
 
 def lineage(page: Page) -> None:
     """The global asset graph: all groups open, and all of it in the window."""
-    page.open("/asset-groups", 1280, 960, until="symbol_risk")
+    page.open("/asset-groups", 1280, 1000, until="symbol_risk")
     page.click("Hide navigation")
     page.press_alt("E")
-    page.open("/asset-groups", 1280, 960, until="portfolio_volatility")
+    page.open("/asset-groups", 1280, 1000, until="portfolio_volatility")
+    page.see("1 / 1 Passed")
 
 
 def partitions(page: Page) -> None:
@@ -173,7 +174,7 @@ def _address(profile: Path) -> str:
     file = profile / "DevToolsActivePort"
     wait_for(lambda: file.exists() and file.read_text(), SECONDS, "the browser is up")
     port = file.read_text().splitlines()[0]
-    with urllib.request.urlopen(f"http://{webserver.HOST}:{port}/json/list", timeout=SECONDS) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://{webserver.HOST}:{port}/json/list", timeout=SECONDS) as answer:
         return str(next(target for target in json.load(answer) if target["type"] == "page")["webSocketDebuggerUrl"])
 
 

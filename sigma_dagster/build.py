@@ -30,7 +30,7 @@ def build_defs(env: Environment) -> dg.Definitions:
         jobs = build_jobs()
         return dg.Definitions(
             assets=_assets(env),
-            asset_checks=checks.build_checks(),
+            asset_checks=checks.build_checks(live=env.source.latest_session() is None),
             jobs=jobs,
             sensors=[new_portfolio(env, jobs)],
             schedules=build_schedules(env),

@@ -155,7 +155,7 @@ def compute(env: Environment, names: Sequence[str] | None, as_of: date, *, force
                 raise BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
-        checks.evaluate(instance, env.database, env.model)
+        checks.evaluate(instance, env.database, env.model, live=env.source.latest_session() is None)
     return tally
 
 

@@ -65,7 +65,8 @@ class Wanted:
 
     def step(self, asset: str, counted: Sequence[str]) -> "Step":
         """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
-        done = [i for i, key in enumerate(self.keys) if key in set(counted) - set(self.missing_keys)]
+        cached = set(counted) - set(self.missing_keys)
+        done = [i for i, key in enumerate(self.keys) if key in cached]
         return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
 
 

@@ -16,6 +16,8 @@ from sqlalchemy import Connection, String, Table, cast
 
 #: More keys than this are not named in a query (SQLite takes 32,766 parameters): the caller picks from all rows.
 _MAX_NAMED_KEYS = 30_000
+#: From this many keys on, most of a table is asked for: counting all of it is quicker than seeking each row.
+_MANY_KEYS = 1_000
 
 
 def upsert(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> int:
@@ -82,8 +84,8 @@ def present(
     """Say which (key, session) rows exist, as an array of shape (len(keys), len(sessions)).
 
     `fixed` names further columns and their value, such as `model=`. Exact: a row counts for its own session only.
-    At most three statements, whatever the number of keys. Most rows are counted, not read: sessions that every key
-    has, or none, are settled first, then keys that have all of the other sessions, or none.
+    The number of statements does not grow with the number of keys. Most rows are counted, not read: sessions that
+    every key has, or none, are settled first, then keys that have all of the other sessions, or none.
     """
     found = np.zeros((len(keys), len(sessions)), dtype=bool)
     if not found.size:
@@ -91,8 +93,22 @@ def present(
     key, session = table.primary_key.columns[0], table.c.session
     where = [table.c[name] == value for name, value in fixed.items()]
     open_days = list(range(len(sessions)))
+    others = None  # stored keys that are not asked for, where they are looked for
+    if len(keys) >= _MANY_KEYS:
+        stored = _stored_keys(connection, key)
+        at = [i for i, name in enumerate(keys) if name in stored]
+        if len(at) < len(keys):
+            found[at] = present(connection, table, [keys[i] for i in at], sessions, **fixed)
+            return found
+        others = stored.difference(keys)
     if len(keys) <= _MAX_NAMED_KEYS:
-        counts = _counts(connection, session, [key.in_(keys), session.in_(sessions), *where])
+        of_day = [session.in_(sessions), *where]
+        if others is not None and len(others) < len(keys):
+            counts = _counts(connection, session, of_day)
+            for day, n in _counts(connection, session, [key.in_(others), *of_day]).items() if others else ():
+                counts[day] -= n
+        else:
+            counts = _counts(connection, session, [key.in_(keys), *of_day])
         found[:, [j for j, day in enumerate(sessions) if counts.get(day) == len(keys)]] = True
         open_days = [j for j, day in enumerate(sessions) if 0 < counts.get(day, 0) < len(keys)]
     if not open_days:
@@ -105,6 +121,14 @@ def present(
         query = sa.select(key, session_text(table)).where(within(key, partial), session.in_(days), *where)
         _mark(found, connection.execute(query), keys, sessions)
     return found
+
+
+def _stored_keys(connection: Connection, key: sa.ColumnElement[Any]) -> set[Any]:
+    """Give all keys of a table, from one to the next by its index: reading every row takes seconds."""
+    first = sa.select(sa.func.min(key).label("name")).cte("stored", recursive=True)
+    after = sa.select(sa.func.min(key)).where(key > first.c.name).scalar_subquery()
+    every = first.union_all(sa.select(after).where(first.c.name.is_not(None)))
+    return set(connection.execute(sa.select(every.c.name).where(every.c.name.is_not(None))).scalars())
 
 
 def _counts(

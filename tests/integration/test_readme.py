@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from docs import screenshots
 from resources.database.tables import FACTORS
 from sigma_dagster.holdings import HOLDINGS_HELP
 from sigma_dagster.settings import Settings
@@ -131,6 +132,18 @@ def test_every_link_leads_to_a_file() -> None:
     for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), (file.name, target)
+
+
+def test_every_picture_is_taken_by_the_script_and_described() -> None:
+    """docs/screenshots.py takes exactly the pictures that the README shows; each is a PNG of at most 200 KB."""
+    shown = re.findall(r"!\[([^\]]*)\]\(docs/images/([^)]+)\)", README)
+    assert {name for _, name in shown} == screenshots.PICTURES.keys()
+    assert {path.name for path in screenshots.IMAGES.iterdir()} == screenshots.PICTURES.keys()
+    assert all(len(description) > 40 for description, _ in shown)
+    for path in screenshots.IMAGES.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG"), path.name
+        assert path.stat().st_size < 200_000, path.name
+    assert screenshots.FORCE in [text.rstrip() for text in _blocks("yaml")]
 
 
 def test_every_test_that_is_named_exists() -> None:

@@ -23,8 +23,8 @@ def test_the_committed_results_follow_the_schema_and_have_ours_in_every_comparis
         assert row["cpu_seconds"] > 0
         assert row["wall_seconds"] > 0
         assert ("kb" in row) == row["case"].startswith("partitions_")
-    measured = {(row["case"], row["size"]) for row in rows}
-    assert {case for case, _ in measured} <= CASES.keys()
+    assert {row["case"] for row in rows} <= CASES.keys()
+    measured = {(row["case"], row["size"]) for row in rows if row["case"] != "ui_statistics"}  # compares with nothing
     assert {(row["case"], row["size"]) for row in rows if row["method"] == "ours"} == measured
     assert len({(row["case"], row["size"], row["method"]) for row in rows}) == len(rows)
 

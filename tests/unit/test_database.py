@@ -324,7 +324,7 @@ def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(databa
         (position, {"quantity": 0.0}),
         (position, {"entry_price": 0.0}),
         (position, {"exit_date": date(2020, 1, 1)}),
-        (position, {"asset_class": "cash cow"}),
+        (position, {"asset_class": "cash"}),
     ],
 )
 def test_the_tables_refuse_what_no_program_may_store(
@@ -349,7 +349,9 @@ def test_migrations_make_the_tables_of_the_program(database: Database) -> None:
         columns = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
         assert columns == {column.name: column.nullable for column in table.columns}, name
         assert inspector.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key]
-        assert {index["name"] for index in inspector.get_indexes(name)} == {index.name for index in table.indexes}
+        # Postgres lists the index behind a unique constraint too.
+        indexes = [index["name"] for index in inspector.get_indexes(name) if not index.get("duplicates_constraint")]
+        assert set(indexes) == {index.name for index in table.indexes}
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:
@@ -363,15 +365,17 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
 # --- reading
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells=st.sets(st.tuples(st.sampled_from("ABCD"), st.integers(0, 9))))
-def test_what_exists_is_told_cell_by_cell(database: Database, cells: set[tuple[str, int]]) -> None:
-    """`present` gives exactly the stored (key, session) pairs of the asked ones, in the asked order."""
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.sets(st.tuples(st.sampled_from("ABCD"), st.integers(0, 9))), many=st.sampled_from([2, 1_000]))
+def test_what_exists_is_told_cell_by_cell(database: Database, cells: set[tuple[str, int]], many: int) -> None:
+    """`present` gives exactly the stored (key, session) pairs of the asked ones, in the asked order; so it does in the
+    way that is taken for many keys."""
     clear(database)
     for name, i in cells:
         store(database, name, [row(SESSIONS[i], 1.0)])
     keys, days = ["D", "X", "A", "B"], SESSIONS[2:9]
-    with database.read() as connection:
+    with database.read() as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "_MANY_KEYS", many)
         found = bulk.present(connection, daily_price, keys, days)
     assert found.tolist() == [[(name, 2 + j) in cells for j in range(7)] for name in keys]
 
