@@ -23,6 +23,7 @@ TICKS = """{ sensorOrError(sensorSelector: {repositoryName: "__repository__",
     repositoryLocationName: "sigma_dagster", sensorName: "new_portfolio"}) {
     ... on Sensor { sensorState { ticks(limit: 20) { status runIds skipReason } } } } }"""
 STATISTICS = "{ assetNodes { assetKey { path } partitionStats { numMaterialized numFailed } } }"
+RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "sigma_dagster") { __typename } }"""
 BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } } }"""
 STATUS = """query Status($id: String!) { partitionBackfillOrError(backfillId: $id) {
@@ -113,6 +114,9 @@ def test_a_portfolio_is_computed_with_no_click_and_backfills_skip_and_replace(ho
         assert all(count == 1 for found in recorded.values() for count in found.values())
         statistics = {a["assetKey"]["path"][0]: a["partitionStats"] for a in ask(port, STATISTICS)["assetNodes"]}
         assert statistics["factor_exposures"] == {"numMaterialized": 15 * 40, "numFailed": 0}
+
+        assert ask(port, RELOAD)["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
+        assert {a["assetKey"]["path"][0]: a["partitionStats"] for a in ask(port, STATISTICS)["assetNodes"]} == statistics
 
         block = [f"{day}|{symbol}" for day in ("2022-12-22", "2022-12-23") for symbol in ("AAPL", "MSFT")]
         before = _written_at(home)
