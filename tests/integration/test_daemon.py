@@ -82,6 +82,11 @@ def _written_at(home: Home) -> dict[tuple[str, str], Any]:
     return {(f"{row[0]}", row[1]): row[2:] for row in rows}
 
 
+def _statistics(port: int) -> dict[str, Any]:
+    """What the UI says of each asset's partitions."""
+    return {asset["assetKey"]["path"][0]: asset["partitionStats"] for asset in ask(port, STATISTICS)["assetNodes"]}
+
+
 def _backfill(port: int, partitions: list[str], config: Mapping[str, Any]) -> None:
     """Launch a backfill of factor exposures as the UI does, and wait for its end."""
     params = {
@@ -112,11 +117,11 @@ def test_a_portfolio_is_computed_with_no_click_and_backfills_skip_and_replace(ho
         recorded = _recorded(home)
         assert {asset: set(found) for asset, found in recorded.items()} == _rows(home)
         assert all(count == 1 for found in recorded.values() for count in found.values())
-        statistics = {a["assetKey"]["path"][0]: a["partitionStats"] for a in ask(port, STATISTICS)["assetNodes"]}
+        statistics = _statistics(port)
         assert statistics["factor_exposures"] == {"numMaterialized": 15 * 40, "numFailed": 0}
 
         assert ask(port, RELOAD)["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
-        assert {a["assetKey"]["path"][0]: a["partitionStats"] for a in ask(port, STATISTICS)["assetNodes"]} == statistics
+        assert _statistics(port) == statistics
 
         block = [f"{day}|{symbol}" for day in ("2022-12-22", "2022-12-23") for symbol in ("AAPL", "MSFT")]
         before = _written_at(home)
