@@ -18,7 +18,9 @@ def selection(block: Block) -> list[dg.AssetKey]:
 
 def run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
     """Give the run config; `onboarding` are numbers for the metadata of `portfolio_factor_exposures`."""
-    return {"ops": {step.asset: {"config": _step_config(block, step, onboarding)} for step in block.steps}}
+    ops = {step.asset: {"config": _step_config(block, step, onboarding)} for step in block.steps}
+    # The console logger would print a line an event, on the terminal of `make dev` too.
+    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def _step_config(block: Block, step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:

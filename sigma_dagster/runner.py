@@ -81,9 +81,7 @@ class Runner:
         selection = set(block_runs.selection(block))
         subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
         tags = block_runs.partition_tags(self._instance, block)
-        # The console logger would print a line an event.
-        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        config = {**block_runs.run_config(block, onboarding), **quiet}
+        config = block_runs.run_config(block, onboarding)
         plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
         return self._instance.create_run(
             job_name=job.name,
