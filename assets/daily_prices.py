@@ -68,6 +68,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
         bought = _buy(database, price_source, block.keys, grid, wanted, clock)
         stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
         metadata: dict[str, Any] = {
+            "requested": stored + skipped,
             "records_stored": stored,
             "records_skipped_cached": skipped,
             "cache_hit_rate": hit_rate(stored, skipped),

@@ -54,6 +54,7 @@ def materialize(
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     metadata: dict[str, Any] = {
+        "requested": stored + skipped,
         "records_stored": stored,
         "records_skipped_cached": skipped,
         "cache_hit_rate": hit_rate(stored, skipped),

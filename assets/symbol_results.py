@@ -66,6 +66,7 @@ def materialize(
     context.log.info(f"Stored {stored} NEW {result.row} records")
     context.log.info(f"Skipped {skipped} records with cached {result.cached} (optimization)")
     metadata: dict[str, Any] = {
+        "requested": stored + skipped,
         "records_stored": stored,
         "records_skipped_cached": skipped,
         "cache_hit_rate": hit_rate(stored, skipped),
