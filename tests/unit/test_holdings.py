@@ -100,7 +100,7 @@ def test_a_private_symbol_need_not_be_known(read: Read) -> None:
 
 def test_dates_on_the_limits_are_accepted(read: Read) -> None:
     """A lot may be entered, and another left, on the as-of session itself; a weekend is a date too."""
-    read(HEADER + b"AAPL,1,2,2022-12-28,,\nAAPL,1,2,2022-12-24,2022-12-28,\n")
+    assert len(read(HEADER + b"AAPL,1,2,2022-12-28,,\nAAPL,1,2,2022-12-24,2022-12-28,\n").lots) == 2
 
 
 def test_the_help_shows_a_file_that_is_accepted(read: Read) -> None:
