@@ -19,7 +19,7 @@ from dagster._core.storage.dagster_run import assets_are_externally_managed
 from numpy.typing import NDArray
 
 from resources import calendar
-from resources.event_log import provenance_tags, record_materializations, record_planned
+from resources.dagster_storage.event_log import provenance_tags, record_materializations, record_planned
 
 
 class BlockConfig(dg.Config):

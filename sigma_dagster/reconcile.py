@@ -12,6 +12,7 @@ from sqlalchemy import Table
 
 from assets.inputs import price_sessions
 from resources import calendar
+from resources.dagster_storage.event_log import provenance_tags, record_materializations
 from resources.database import bulk, portfolios
 from resources.database.tables import (
     daily_price,
@@ -20,7 +21,6 @@ from resources.database.tables import (
     portfolio_volatility,
     symbol_volatility,
 )
-from resources.event_log import provenance_tags, record_materializations
 from sigma_dagster import liveness
 from sigma_dagster.claims import Claim, claim_of, mark_dead
 from sigma_dagster.environment import Environment
