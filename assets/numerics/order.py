@@ -34,8 +34,10 @@ def trailing_place(values: FloatArray, window: int, rounding: float) -> FloatArr
     :param rounding: values that differ by a smaller share are equal.
     :returns: (T - window, S) for the sessions from ``window`` on.
     """
+    missing = np.isnan(values)
+    values = np.where(missing, np.inf, values)  # numpy sorts NaN four times slower
     ranks, ordered = _ranked(values)
-    ranks[np.isnan(values)] = len(values)
+    ranks[missing] = len(values)
     low, high = _equal_ranks(ranks[window:], ordered, values[window:], rounding)
     smaller = _count_below(ranks, low, window)
     not_larger = smaller if high is low else _count_below(ranks, high, window)
@@ -43,13 +45,19 @@ def trailing_place(values: FloatArray, window: int, rounding: float) -> FloatArr
 
 
 def _ranked(values: FloatArray) -> tuple[_Ranks, FloatArray]:
-    """Ranks (T, S) within each series, 0 the smallest and NaN last, and the values in their order (S, T)."""
+    """Ranks (T, S) within each series, 0 the smallest, and the values in their order (S, T)."""
     series = np.ascontiguousarray(values.T)
-    order = np.argsort(series, axis=1)
-    kind = np.min_scalar_type(-len(values) - 1)
-    ranks = np.empty(order.shape, dtype=kind)
-    np.put_along_axis(ranks, order, np.arange(len(values), dtype=kind)[None], axis=1)
-    return np.ascontiguousarray(ranks.T), np.take_along_axis(series, order, axis=1)
+    orders = np.argsort(series, axis=1)
+    every = np.arange(len(values), dtype=np.min_scalar_type(-len(values) - 1))
+    ranks = np.empty(orders.shape, dtype=every.dtype)
+    for row, order in zip(ranks, orders, strict=True):
+        row[order] = every
+    return np.ascontiguousarray(ranks.T), series.ravel()[orders + _begins(orders)[:, None]]
+
+
+def _begins(series: npt.NDArray[Any]) -> IntArray:
+    """(S,) where each series (S, T) begins in memory."""
+    return np.arange(0, series.size, series.shape[1])
 
 
 def _sorted_windows(lists: dict[int, list[_Ranks]], window: int) -> list[_Ranks]:
@@ -94,18 +102,17 @@ def _median(lists: dict[int, list[_Ranks]], window: int, ordered: FloatArray) ->
 
 def _values(ranks: _Ranks, ordered: FloatArray) -> FloatArray:
     """The values of ranks (D, S)."""
-    values: FloatArray = ordered.ravel()[ranks + np.arange(0, ordered.size, ordered.shape[1])]
+    values: FloatArray = ordered.ravel()[ranks + _begins(ordered)]
     return values
 
 
-def _equal_ranks(
-    ranks: _Ranks, ordered: FloatArray, values: FloatArray, rounding: float
-) -> tuple[_Ranks, _Ranks]:
+def _equal_ranks(ranks: _Ranks, ordered: FloatArray, values: FloatArray, rounding: float) -> tuple[_Ranks, _Ranks]:
     """Lowest, and one above the highest, of the ranks (D, S) that are equal to each value.
 
     Where no two values of a series are equal both are the rank itself: it is not compared with itself.
     """
-    ties = np.flatnonzero((ordered[:, 1:] * (1.0 - rounding) <= ordered[:, :-1]).any(axis=1))
+    equal = (ordered[:, 1:] * (1.0 - rounding) <= ordered[:, :-1]) & (ordered[:, 1:] < np.inf)
+    ties = np.flatnonzero(equal.any(axis=1))
     if not ties.size:
         return ranks, ranks
     low, high = ranks.copy(), ranks.copy()

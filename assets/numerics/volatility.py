@@ -37,7 +37,7 @@ _ROUNDING = 1e-13
 """A variance below this share of the mean square is rounding."""
 _SAME = 1e-9
 """Two volatilities that differ by a smaller share are equal."""
-_BLOCK_CELLS = 16_384
+_BLOCK_CELLS = 24_576
 """Sessions by series worked on at a time, so that they stay in the processor's cache."""
 _TAIL_DEGREE = 32
 _WINDOWS = (WEEK, MONTH, QUARTER, VOL_WINDOW)
@@ -130,22 +130,23 @@ def _fill(part: Volatility, returns: FloatArray, at: IntArray) -> None:
     place = trailing_place(history[first - PERCENTILE_HISTORY :], PERCENTILE_HISTORY, _SAME)
     earlier = earlier[first - 1 : -1][own]
 
-    n_obs = counts[VOL_WINDOW][rows]
-    enough = n_obs >= MIN_VOL_OBS
-    month, quarter = (enough & (counts[window][rows] == window) for window in (MONTH, QUARTER))
+    counts = {window: count[rows] for window, count in counts.items()}
+    sums, square_sums = ({window: total[rows] for window, total in of.items()} for of in (sums, square_sums))
+    enough = counts[VOL_WINDOW] >= MIN_VOL_OBS
+    month, quarter = (enough & (counts[window] == window) for window in (MONTH, QUARTER))
     for name, values, known in (
         ("realized_vol_21d", history[rows], month),
-        ("realized_vol_63d", _realized(sums, square_sums, QUARTER)[rows], quarter),
-        ("ewma_vol", _ewma(squares, finite)[rows], month),
-        ("forecast_vol_21d", _forecast(square_sums, counts)[rows], month),
+        ("realized_vol_63d", _realized(sums, square_sums, QUARTER), quarter),
+        ("ewma_vol", _ewma(squares, finite, rows), month),
+        ("forecast_vol_21d", _forecast(square_sums, counts), month),
         ("vol_trend_p", p[own], quarter),
         ("vol_percentile", _ratio(place[own], earlier), month & (earlier >= MIN_PERCENTILE_OBS)),
     ):
         getattr(part, name)[:] = np.where(known, values, np.nan)
     trend = np.where(p < TREND_P, sign, 0).astype(np.int8)[own] + 1
     part.vol_trend[:] = TREND_LABELS[np.where(quarter, trend, len(TREND_LABELS) - 1)]
-    part.n_obs[:] = n_obs
-    _give_reasons(part.reason, n_obs, MONTH - counts[MONTH][rows], QUARTER - counts[QUARTER][rows], earlier)
+    part.n_obs[:] = counts[VOL_WINDOW]
+    _give_reasons(part.reason, counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier)
 
 
 def _annualised(variance: FloatArray) -> FloatArray:
@@ -155,20 +156,20 @@ def _annualised(variance: FloatArray) -> FloatArray:
 
 
 def _realized(sums: _Sums, square_sums: _Sums, window: int) -> FloatArray:
-    """(T, S) annualised standard deviation (ddof 1) of every trailing window, missing returns as 0."""
+    """(D, S) annualised standard deviation (ddof 1) of trailing windows, from their sums."""
     total = square_sums[window]
     variance = (total - sums[window] ** 2 / window) / (window - 1)
     return _annualised(np.where(variance * window > _ROUNDING * total, variance, 0.0))
 
 
-def _ewma(squares: FloatArray, finite: BoolArray) -> FloatArray:
-    """(T, S) exponentially weighted volatility over the finite returns of every trailing window."""
-    weight = trailing_sum(finite.astype(np.float64), VOL_WINDOW, EWMA_DECAY)
-    return _annualised(_ratio(trailing_sum(squares, VOL_WINDOW, EWMA_DECAY), weight))
+def _ewma(squares: FloatArray, finite: BoolArray, rows: slice | IntArray) -> FloatArray:
+    """(D, S) exponentially weighted volatility over the finite returns of the windows that end at rows."""
+    total, weight = (trailing_sum(values, VOL_WINDOW, EWMA_DECAY)[rows] for values in (squares, finite.astype(float)))
+    return _annualised(_ratio(total, weight))
 
 
 def _forecast(square_sums: _Sums, counts: dict[int, _Counts]) -> FloatArray:
-    """(T, S) HAR forecast (Corsi 2009) with a one-year level and fixed common weights (Bollerslev et al. 2018).
+    """(D, S) HAR forecast (Corsi 2009) with a one-year level and fixed common weights (Bollerslev et al. 2018).
 
     ``sqrt(252 sum_k weight_k m_k)``, m_k the mean of the finite squared returns of the last k sessions.
     """
@@ -233,13 +234,12 @@ def _two_sided_p(difference: FloatArray, variance: FloatArray, freedom: int) -> 
 def _tail(freedom: int) -> list[float]:
     """Polynomial of ``2 s - 1`` through scipy's p at Chebyshev's points, lowest power first."""
 
-    def smooth(u: FloatArray) -> FloatArray:
-        s = (u + 1.0) / 2.0
-        rest = 1.0 - s**2
-        tail: FloatArray = 2.0 * stdtr(freedom, -s * np.sqrt(freedom / rest)) / rest ** (freedom / 2)
-        return tail
-
-    return chebyshev.cheb2poly(chebyshev.chebinterpolate(smooth, _TAIL_DEGREE)).tolist()
+    points = chebyshev.chebpts1(_TAIL_DEGREE + 1)
+    s = (points + 1.0) / 2.0
+    rest = 1.0 - s**2
+    smooth = 2.0 * stdtr(freedom, -s * np.sqrt(freedom / rest)) / rest ** (freedom / 2)
+    factors: list[float] = chebyshev.cheb2poly(chebyshev.chebfit(points, smooth, _TAIL_DEGREE)).tolist()
+    return factors
 
 
 def _give_reasons(
@@ -251,13 +251,14 @@ def _give_reasons(
         counts = np.minimum(n_obs, MIN_VOL_OBS), missing_month, missing_quarter, np.minimum(earlier, MIN_PERCENTILE_OBS)
         shape = MIN_VOL_OBS + 1, MONTH + 1, QUARTER + 1, MIN_PERCENTILE_OBS + 1
         ways, way = np.unique(np.ravel_multi_index([count[lacking] for count in counts], shape), return_inverse=True)
-        texts = np.array([_reason(*map(int, way)) for way in zip(*np.unravel_index(ways, shape))], dtype=object)
+        texts = np.array([_reason(*way) for way in np.transpose(np.unravel_index(ways, shape)).tolist()], dtype=object)
         if lacking.shape == reason.shape:
             reason[lacking] = texts[way]
         else:
             reason[lacking[:, 0]] = texts[way][:, None]
 
 
+@cache
 def _reason(n_obs: int, missing_month: int, missing_quarter: int, earlier: int) -> str:
     if n_obs < MIN_VOL_OBS:
         return f"Insufficient returns: {n_obs} < {MIN_VOL_OBS}"

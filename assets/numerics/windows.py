@@ -32,9 +32,7 @@ def session_rows(values: FloatArray, start: int, stop: int) -> FloatArray:
     return np.concatenate([np.full((-start, *values.shape[1:]), np.nan), values[:stop]])
 
 
-def trailing_sum(
-    values: npt.NDArray[Number], window: int, decay: float = 1.0, stride: int = 1
-) -> npt.NDArray[Number]:
+def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0, stride: int = 1) -> npt.NDArray[Number]:
     """Sum over the last ``window`` sessions, ``sum_i decay**i values[t-i]``, for every t.
 
     Sums of 1, 2, 4, ... sessions are doubled and joined. So a sum holds nothing but the values of its own window (a bad
