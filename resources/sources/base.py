@@ -4,7 +4,7 @@ Not here: any particular source (a module each beside this one) and the choice a
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
 
@@ -27,7 +27,27 @@ class PriceRow(NamedTuple):
 
 
 class SourceError(Exception):
-    """Something outside failed: the source did not answer, or not usefully. Asking again later may help."""
+    """The fetch of one symbol failed; the fetch of another may succeed. Asking again later may help."""
+
+
+class SourceUnavailableError(SourceError):
+    """The source itself fails: key refused, or not reachable after retries. Ends the fetching of a run."""
+
+
+class QuotaSpentError(SourceUnavailableError):
+    """The source's quota is spent until the aware datetime `until`, when it is reset."""
+
+    def __init__(self, source: str, until: datetime, rule: str) -> None:
+        super().__init__(source, until, rule)
+        self.source = source
+        self.until = until
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return (
+            f"the price source {self.source!r} takes no more requests before {self.until:%Y-%m-%d %H:%M %Z} "
+            f"({self.rule}); what was fetched is kept, and the rest is fetched after that"
+        )
 
 
 class UnknownSymbolError(Exception):
@@ -40,6 +60,20 @@ class UnknownSymbolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.symbol!r} is unknown to the price source {self.source!r}; check the symbol or add a source"
+
+
+class DelistedError(Exception):
+    """The source works and says that the symbol is no longer traded: a fact; `last` is its last session, if told."""
+
+    def __init__(self, symbol: str, source: str, last: date | None) -> None:
+        super().__init__(symbol, source, last)
+        self.symbol = symbol
+        self.source = source
+        self.last = last
+
+    def __str__(self) -> str:
+        when = f" since {self.last}" if self.last else ""
+        return f"{self.symbol!r} is no longer traded{when}, says the price source {self.source!r}"
 
 
 class PriceSource(Protocol):
@@ -64,7 +98,8 @@ class PriceSource(Protocol):
 
         Raises:
             UnknownSymbolError: the source has no such symbol.
-            SourceError: the source failed.
+            DelistedError: the source says that the symbol is no longer traded.
+            SourceError: this fetch failed; a SourceUnavailableError: so would any other.
         """
 
     def latest_session(self) -> date | None:
