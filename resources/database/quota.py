@@ -93,9 +93,7 @@ class DatabaseMeter:
         return float(until), rule
 
     @staticmethod
-    def _waits(
-        connection: Connection, account: str, limits: Sequence[Limit], now: float
-    ) -> list[tuple[float, str]]:
+    def _waits(connection: Connection, account: str, limits: Sequence[Limit], now: float) -> list[tuple[float, str]]:
         """When each limit has room again: its time after the end of the attempt that fills it."""
         unfinished = sa.case((provider_call.c.began > now - _LEASE, now), else_=provider_call.c.began)
         over = sa.func.coalesce(provider_call.c.ended, unfinished)

@@ -75,7 +75,7 @@ class Client:
             SourceUnavailableError: the last of `ATTEMPTS` answers was still transient.
             QuotaSpentError: the meter gives no turn; and what `judge` raises.
         """
-        jitter = tenacity.wait_exponential_jitter(1.2, max=30)
+        jitter = tenacity.wait_exponential_jitter(max=30, multiplier=1.2)
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None

@@ -100,7 +100,9 @@ def test_the_packages_of_yahoo_are_those_of_the_others_and_a_few_more() -> None:
     assert "yfinance" not in run
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt"]
+)
 def test_locks_have_hashes_and_no_address(name: str) -> None:
     """A lock works with whatever index the machine has, and installs nothing that was not hashed."""
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import time
 from datetime import UTC, datetime
 
 from resources import calendar
@@ -90,7 +89,6 @@ class AlphaVantage(Vendor):
         self.plan = plan
         self._a_second = a_second
         self._a_day = a_day
-        self._begun = time.monotonic()
 
     @property
     def address(self) -> str:
@@ -119,9 +117,13 @@ class AlphaVantage(Vendor):
         if function == "TIME_SERIES_DAILY":
             return E8 if full and self.plan == "free" else series_of(symbol, series if full else series[-100:])
         if function == "DIVIDENDS":
-            return events_of(symbol, [(row, row.dividend) for row in series if row.dividend], "ex_dividend_date", "amount")
+            return events_of(
+                symbol, [(row, row.dividend) for row in series if row.dividend], "ex_dividend_date", "amount"
+            )
         if function == "SPLITS":
-            return events_of(symbol, [(row, row.split) for row in series if row.split != 1], "effective_date", "split_factor")
+            return events_of(
+                symbol, [(row, row.split) for row in series if row.split != 1], "effective_date", "split_factor"
+            )
         return E3
 
 
@@ -195,7 +197,7 @@ def main() -> None:
     with DemoVendor(Anything(), port=parser.parse_args().port) as vendor:
         print(vendor.address, flush=True)  # noqa: T201 - who started it reads this line
         try:
-            vendor._thread.join()
+            vendor.wait()
         except KeyboardInterrupt:
             return
 

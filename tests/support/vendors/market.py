@@ -37,9 +37,7 @@ class Market:
 
     def replace(self, symbol: str, session: date, **values: float) -> None:
         """Correct a row."""
-        self.rows[symbol] = [
-            row._replace(**values) if row.session == session else row for row in self.rows[symbol]
-        ]
+        self.rows[symbol] = [row._replace(**values) if row.session == session else row for row in self.rows[symbol]]
 
     def without(self, symbol: str, *sessions: date) -> None:
         """Take rows away."""

@@ -112,6 +112,10 @@ class Vendor:
         """What the vendor answers when nothing else is told."""
         raise NotImplementedError
 
+    def wait(self) -> None:
+        """Serve until the process ends."""
+        self._thread.join()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
