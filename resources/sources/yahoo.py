@@ -106,7 +106,8 @@ class YahooSource:
             raise SourceUnavailableError("Yahoo could not be reached, or broke off the connection; ask again later")
         if session.answer[0] >= 500:
             raise SourceError(f"Yahoo answered with status {session.answer[0]}; ask again later")
-        return session.answer
+        status, content = session.answer
+        return status, content
 
     @cached_property
     def _session(self) -> Any:

@@ -139,5 +139,3 @@ def _day(stamp: float) -> date:
 
 def _finite(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-

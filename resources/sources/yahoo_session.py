@@ -21,7 +21,7 @@ class _AnsweredError(Exception):
     """Ends yfinance's request: the answer is known, and asking again in another way is not polite."""
 
 
-class YahooSession(requests.Session):  # type: ignore[misc]
+class YahooSession(requests.Session):  # type: ignore[type-arg]
     """As yfinance makes it, except for what the module says."""
 
     def __init__(self, options: SourceOptions, meter: Meter, account: str, limits: Sequence[Limit]) -> None:
@@ -32,7 +32,7 @@ class YahooSession(requests.Session):  # type: ignore[misc]
         self._meter = meter
         self._turn = (account, [Limit(one.requests, one.seconds * options.pace, one.rule) for one in limits])
 
-    def request(self, method: str, url: str, *arguments: Any, **more: Any) -> Any:
+    def request(self, method: Any, url: str, *arguments: Any, **more: Any) -> Any:
         """Make one request in turn; an answer about prices is kept."""
         account, limits = self._turn
         more["timeout"] = self._options.timeout
