@@ -16,7 +16,7 @@ from resources.sources.symbols import canonical
 
 #: How the columns are called by ourselves, Yahoo, Stooq, Alpha Vantage and Tiingo, in small letters.
 _FIELDS = {
-    "date": ("date", "timestamp", "datetime", "session", "<date>", "__index_level_0__"),
+    "date": ("date", "timestamp", "datetime", "session", "<date>"),
     "symbol": ("symbol", "ticker", "<ticker>"),
     "open": ("open", "<open>"),
     "high": ("high", "<high>"),
@@ -29,6 +29,8 @@ _FIELDS = {
     # Seen, and left alone: Yahoo's closes are adjusted for these already.
     "": ("dividends", "stock splits", "capital gains", "<per>", "<time>", "<openint>", "openint"),
 }
+#: What pandas calls an index without a name: the dates, unless another column has them.
+_INDEX = ("", "unnamed: 0", "__index_level_0__")
 _FIELD_OF = {name: field for field, names in _FIELDS.items() for name in names}
 _SYMBOL = re.compile(r"\^?[A-Z0-9][A-Z0-9.\-]{0,14}")
 _MARKET = re.compile(r"[._]us(_d)?$", re.IGNORECASE)  # of Stooq
@@ -72,10 +74,12 @@ def of_columns(path: Path, columns: Sequence[str]) -> Layout:
     twins = sorted({column for column in columns if columns.count(column) > 1})
     if twins:
         raise PriceFileError(path.name, 1, twins[0], "the column stands there twice")
+    if any(_FIELD_OF.get(column.strip().lower()) == "date" for column in columns):
+        columns = [column for column in columns if column.strip().lower() not in _INDEX]
     pairs = {column: pair for column in columns if (pair := _pair(column))}
     if pairs:
         return _of_pairs(path, columns, pairs)
-    fields = {column: _FIELD_OF.get(column.strip().lower()) for column in columns}
+    fields = {column: _field(column) for column in columns}
     named = {field: column for column, field in fields.items() if field}
     if "date" not in named:
         raise PriceFileError(path.name, 1, None, f"there is no column `date`; {HELP}")
@@ -101,7 +105,7 @@ def canonical_name(text: str) -> str:
 
 def _of_pairs(path: Path, columns: Sequence[str], pairs: dict[str, tuple[str, str]]) -> Layout:
     """A frame of yfinance: field and symbol of each column, in either order."""
-    dates = [column for column in columns if column not in pairs and _FIELD_OF.get(column.lower()) == "date"]
+    dates = [column for column in columns if column not in pairs and _field(column) == "date"]
     if len(dates) != 1:
         raise PriceFileError(path.name, 1, None, "there is no column of dates beside the prices")
     found = []
@@ -135,6 +139,11 @@ def _symbol(file: str, column: str | None, text: str) -> str:
 def is_symbol(text: str) -> bool:
     """Say whether a canonical name can be a symbol."""
     return _SYMBOL.fullmatch(text) is not None
+
+
+def _field(column: str) -> str | None:
+    name = column.strip().lower()
+    return "date" if name in _INDEX else _FIELD_OF.get(name)
 
 
 def _pair(column: str) -> tuple[str, str] | None:

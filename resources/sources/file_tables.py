@@ -11,7 +11,7 @@ import math
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,7 +50,7 @@ class Numbers:
         values = np.ascontiguousarray(values, dtype=self._dtype)
         self.rows += len(values)
         if self._file is None and self.rows * self._columns * self._dtype.itemsize > _IN_MEMORY:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives as long as this object
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed below
             for earlier in self._held:
                 earlier.tofile(self._file)
         if self._file is None:
@@ -64,6 +64,11 @@ class Numbers:
             return np.concatenate(self._held) if self._held else np.empty((0, self._columns), self._dtype)
         self._file.flush()
         return np.memmap(self._file, self._dtype, "r", shape=(self.rows, self._columns))
+
+    def close(self) -> None:
+        """Give the file up; what was given out stays mapped."""
+        if self._file:
+            self._file.close()
 
 
 def survey(path: Path) -> tuple[list[str], date | None]:
@@ -86,19 +91,22 @@ class Table:
         self._symbol_of = {c: symbol for symbol, fields in self.layout.series.items() for c in fields.values()}
         numbers = list(self._symbol_of) if prices else []
         self._place_of = {column: j for j, column in enumerate(numbers)}
-        days, codes = Numbers(1, np.int32, scratch), Numbers(1, np.int32, scratch)
-        cells = Numbers(len(numbers), np.float64, scratch)
         names: dict[str, int] = {}
         key = [self.layout.date, *([self.layout.symbol] if self.layout.symbol else [])]
-        try:
-            for batch in reader.batches([*key, *numbers]):
-                self._append(batch, days, codes, cells, names)
-        except pa.ArrowException as error:
-            # Its first sentence says what is wrong; what follows may be a screen of the file.
-            problem = str(error).split("\n")[0][:200]
-            raise PriceFileError(path.name, None, None, f"cannot be read: {problem}") from None
-        self._days, self._cells = days.array()[:, 0], cells.array()
-        self._places(names, codes)
+        with (
+            closing(Numbers(1, np.int32, scratch)) as days,
+            closing(Numbers(1, np.int32, scratch)) as codes,
+            closing(Numbers(len(numbers), np.float64, scratch)) as cells,
+        ):
+            try:
+                for batch in reader.batches([*key, *numbers]):
+                    self._append(batch, days, codes, cells, names)
+            except pa.ArrowException as error:
+                # Its first sentence says what is wrong; what follows may be a screen of the file.
+                problem = str(error).split("\n")[0][:200]
+                raise PriceFileError(path.name, None, None, f"cannot be read: {problem}") from None
+            self._days, self._cells = days.array()[:, 0], cells.array()
+            self._places(names, codes)
 
     @property
     def symbols(self) -> list[str]:
@@ -298,6 +306,7 @@ class _Parquet:
 class _Csv:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._invalid: PriceFileError | None = None
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 head = [line for line, _ in zip(file, range(3), strict=False)]
@@ -323,12 +332,14 @@ class _Csv:
             ),
         )
         yield from reader
+        if self._invalid:
+            raise self._invalid
 
     def _refuse(self, row: Any) -> str:
-        # Its number counts the rows that were skipped, or is missing.
-        line = row.number or None
+        # An error that is raised here would be swallowed: kept for the end of the file.
         problem = f"has {row.actual_columns} columns where the header has {row.expected_columns}"
-        raise PriceFileError(self._path.name, line, None, problem)
+        self._invalid = self._invalid or PriceFileError(self._path.name, row.number, None, problem)
+        return "skip"
 
 
 def _header(lines: Sequence[Sequence[str]]) -> tuple[list[str], int]:

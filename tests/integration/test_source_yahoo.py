@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_requests_keep_their_distance(vendor: Yahoo, settings: SourceOptions) ->
     for symbol in ("IBM", "AAPL", "MSFT"):
         source.fetch(symbol, EVENING, EVENING)
     times = [asked.at for asked in vendor.charts]
-    assert all(later - earlier >= 0.2 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(times))
 
 
 def test_the_home_of_the_user_is_left_alone(settings: SourceOptions, tmp_path: Path, vendor: Yahoo) -> None:
@@ -260,7 +261,7 @@ def test_a_split_that_the_prices_do_not_show_is_refused(vendor: Yahoo, source: P
         return result
 
     vendor.edit = edit
-    with pytest.raises(SourceError, match="lists a split of IBM on 2013-03-01 .2 for 1. that its prices do not show"):
+    with pytest.raises(SourceError, match=r"lists a split of IBM on 2013-03-01 .2 for 1. that its prices do not show"):
         source.fetch("IBM", MONTH_AGO, EVENING)
 
 
@@ -273,7 +274,7 @@ def test_a_dividend_in_other_shares_is_refused(vendor: Yahoo, source: PriceSourc
         return result
 
     vendor.edit = edit
-    with pytest.raises(SourceError, match="dividend of AAPL on 2013-02-07 is 18.55, but its adjusted close implies"):
+    with pytest.raises(SourceError, match=r"dividend of AAPL on 2013-02-07 is 18.55, but its adjusted close implies"):
         source.fetch("AAPL", MONTH_AGO, EVENING)
     vendor.meta = {"instrumentType": "ETF"}
     assert source.fetch("AAPL", MONTH_AGO, EVENING)

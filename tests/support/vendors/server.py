@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self._send(reply)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - the name that is looked for
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)

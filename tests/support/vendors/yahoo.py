@@ -1,4 +1,4 @@
-"""A pretended Yahoo: cookie, crumb and chart. Prices are adjusted for every split up to now, told as Yahoo tells them."""
+"""A pretended Yahoo: cookie, crumb, and a chart whose prices are adjusted for every split up to now."""
 
 import struct
 from datetime import date, datetime, time
@@ -51,7 +51,9 @@ class Yahoo(Vendor):
         series = self.market.series(symbol.replace("-", ".").replace("^GSPC", "SP500"))
         if series is None:
             return NOT_FOUND
-        first, end = (datetime.fromtimestamp(int(asked.params[name]), calendar.NEW_YORK).date() for name in ("period1", "period2"))
+        first, end = (
+            datetime.fromtimestamp(int(asked.params[name]), calendar.NEW_YORK).date() for name in ("period1", "period2")
+        )
         return told({"chart": {"result": [self.edit(self.result(symbol, series, first, end))], "error": None}})
 
     def result(self, symbol: str, series: list[PriceRow], first: date, end: date) -> dict[str, Any]:
@@ -76,11 +78,22 @@ class Yahoo(Vendor):
             if row.dividend:
                 dividends[str(stamp)] = {"amount": single(row.dividend / shares), "date": stamp}
             if row.split != 1:
-                splits[str(stamp)] = {"date": stamp, "numerator": row.split, "denominator": 1.0, "splitRatio": f"{row.split:g}:1"}
+                splits[str(stamp)] = {
+                    "date": stamp,
+                    "numerator": row.split,
+                    "denominator": 1.0,
+                    "splitRatio": f"{row.split:g}:1",
+                }
             adjusted.append(single(row.close / shares * of_paid))
-        quote = {name: [single(getattr(row, name) / shares) for row, shares, _ in rows] for name in ("open", "high", "low", "close")}
+        quote = {
+            name: [single(getattr(row, name) / shares) for row, shares, _ in rows]
+            for name in ("open", "high", "low", "close")
+        }
         quote["volume"] = [(row.volume or 0) * shares for row, shares, _ in rows]
-        found: dict[str, Any] = {"meta": meta | self.meta, "indicators": {"quote": [quote], "adjclose": [{"adjclose": adjusted}]}}
+        found: dict[str, Any] = {
+            "meta": meta | self.meta,
+            "indicators": {"quote": [quote], "adjclose": [{"adjclose": adjusted}]},
+        }
         if rows:
             found["timestamp"] = [opening(row.session) for row, _, _ in rows]
         if dividends or splits:
@@ -96,5 +109,3 @@ def opening(day: date) -> int:
 def single(value: float) -> float:
     """Six decimals in single precision."""
     return float(struct.unpack("f", struct.pack("f", round(value, 6)))[0])
-
-
