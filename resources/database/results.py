@@ -4,16 +4,17 @@ Results are stored only if the inputs they were computed from are still the stor
 otherwise. Which rows exist is `bulk.present`'s to say.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
-from resources.database.bulk import session_text, upsert, within
+from resources.database.bulk import Columns, session_text, upsert, within
+from resources.database.deletions import delete_results
 from resources.database.tables import (
     factor_exposure,
     factor_model,
@@ -30,8 +31,6 @@ from resources.database.tables import (
 _SAME = {"rtol": 1e-9, "atol": 1e-12}
 
 _T = TypeVar("_T")
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 class InputsChangedError(RuntimeError):
@@ -101,7 +100,7 @@ def delete_for_symbol(connection: Connection, name: str, first: date, last: date
     holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
     if split:
         for table in (portfolio_factor_exposure, portfolio_volatility):
-            connection.execute(sa.delete(table).where(table.c.portfolio_id.in_(holders), table.c.session < first))
+            delete_results(connection, table, table.c.portfolio_id.in_(holders), table.c.session < first)
     for table, rests_on_it in (
         (factor_exposure, (factor_exposure.c.symbol == name) | factor_exposure.c.model.in_(models)),
         (symbol_volatility, symbol_volatility.c.symbol == name),
@@ -111,7 +110,7 @@ def delete_for_symbol(connection: Connection, name: str, first: date, last: date
         ),
         (portfolio_volatility, portfolio_volatility.c.portfolio_id.in_(holders)),
     ):
-        connection.execute(sa.delete(table).where(rests_on_it, table.c.session.between(first, last)))
+        delete_results(connection, table, rests_on_it, table.c.session.between(first, last))
 
 
 def _drop_dependents(connection: Connection, columns: Columns) -> None:
@@ -135,10 +134,10 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
         changed.setdefault(keys[i][0], []).append(date.fromisoformat(keys[i][1]))
     for name, days in changed.items():
         holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
-        connection.execute(
-            sa.delete(portfolio_factor_exposure).where(
-                portfolio_factor_exposure.c.portfolio_id.in_(holders),
-                portfolio_factor_exposure.c.session.between(min(days), max(days)),
-            )
+        delete_results(
+            connection,
+            portfolio_factor_exposure,
+            portfolio_factor_exposure.c.portfolio_id.in_(holders),
+            portfolio_factor_exposure.c.session.between(min(days), max(days)),
         )
         connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))

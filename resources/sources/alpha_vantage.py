@@ -36,7 +36,7 @@ from resources.sources.base import (
 from resources.sources.http import Client
 from resources.sources.meter import Limit
 from resources.sources.options import SourceOptions, account
-from resources.sources.symbols import dashed
+from resources.symbols import dashed
 
 if TYPE_CHECKING:
     from resources.sources.alpha_vantage_client import AlphaVantageClient

@@ -103,8 +103,10 @@ class PriceSource(Protocol):
     """The name in SIGMA_PRICE_SOURCES, stored with each row."""
     title: str
     """What a message calls the source, such as `the sample`."""
-    calls: int
-    """Provider calls made so far, failed ones included."""
+
+    @property
+    def calls(self) -> int:
+        """Provider calls made so far, failed ones included."""
 
     @property
     def coverage(self) -> str:

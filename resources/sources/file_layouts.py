@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.sources.base import SourceError
-from resources.sources.symbols import canonical
+from resources.symbols import canonical
 
 #: How the columns are called by ourselves, Yahoo, Stooq, Alpha Vantage and Tiingo, in small letters.
 _FIELDS = {

@@ -5,12 +5,15 @@ A source of somebody else's is a Python entry point in the group `sigma_dagster.
 """
 
 import importlib
-import importlib.metadata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from resources.sources.base import PriceSource, SourceSettingError
 from resources.sources.chain import Chain
 from resources.sources.options import SourceOptions
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "sigma_dagster.price_sources"
 
@@ -71,5 +74,8 @@ def _known() -> str:
     return ", ".join([*_BUILT_IN, *sorted(entry.name for entry in _others())])
 
 
-def _others() -> Sequence[importlib.metadata.EntryPoint]:
-    return list(importlib.metadata.entry_points(group=GROUP))
+def _others() -> "Sequence[EntryPoint]":
+    # Imported for a name that is none of ours: 75 ms.
+    from importlib.metadata import entry_points
+
+    return list(entry_points(group=GROUP))

@@ -27,7 +27,7 @@ from resources.sources.base import (
 from resources.sources.http import Client, TransientError
 from resources.sources.meter import Limit
 from resources.sources.options import SourceOptions, account
-from resources.sources.symbols import dashed
+from resources.symbols import dashed
 
 _AN_HOUR = Limit(50, 3600.0, "50 requests an hour with a free key")
 _LIMITS = (Limit(5, 1.0, "5 requests a second"), _AN_HOUR)

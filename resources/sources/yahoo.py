@@ -24,8 +24,8 @@ from resources.sources.base import (
 )
 from resources.sources.meter import Limit
 from resources.sources.options import SourceOptions
-from resources.sources.symbols import dashed
 from resources.sources.yahoo_chart import NoSymbolError, price_rows, read
+from resources.symbols import dashed
 
 LIMITS = (Limit(1, 1.0, "1 request a second"),)
 _SYMBOL = re.compile(r"\^?[A-Z0-9][A-Z0-9.\-=]{0,14}")

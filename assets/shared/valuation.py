@@ -1,0 +1,206 @@
+"""A portfolio over some sessions, as arrays: lots, prices, weights, the returns its weights would have had, risk split.
+
+No Dagster: the command line reads books too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from assets.factor_models import FactorModel
+from assets.numerics import portfolio as weighing
+from assets.numerics import regression, risk
+from assets.numerics.arrays import CodeArray, FloatArray
+from assets.numerics.portfolio import Lots, Positions, Weights
+from assets.numerics.returns import simple_returns
+from assets.numerics.risk import ReturnSeries, RiskSplit
+from assets.shared.look_back import MissingInputsError, check_complete, listed, price_sessions
+from resources.database import prices
+from resources.database.bulk import session_text, within
+from resources.database.portfolios import Lot, Portfolio
+from resources.database.prices import PricePanel
+from resources.database.tables import factor_exposure
+
+_QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LABELS)}
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """A portfolio over D sessions and S columns: its public symbols, then its private ones."""
+
+    portfolio: Portfolio
+    sessions: tuple[date, ...]
+    panel: PricePanel  # of the public symbols and whatever else was asked for
+    symbols: tuple[str, ...]  # the S columns
+    public: int  # how many of the columns are public
+    targets: NDArray[np.int64]  # (D,) the sessions' rows in the panel
+    lots: Lots
+    positions: Positions
+    weights: Weights
+    returns: FloatArray  # (T, S)
+    series: ReturnSeries
+
+    def lots_at_entry(self) -> tuple[int, int]:
+        """Count the lots active at the last session: those valued at entry, for want of a market price, and all."""
+        day = np.datetime64(self.sessions[-1])
+        active = (self.lots.entry_date <= day) & ~(self.lots.exit_date <= day)
+        return int((active & self.positions.at_entry[-1, self.lots.symbol]).sum()), int(active.sum())
+
+
+@dataclass(frozen=True)
+class SymbolExposures:
+    """Stored factor exposures as arrays of D sessions, S symbols and K factors; NaN where a row has no number."""
+
+    beta: FloatArray
+    se: FloatArray
+    market_total: FloatArray
+    residual_vol: FloatArray
+    r_squared: FloatArray
+    n_obs: FloatArray
+    quality: CodeArray
+
+
+def load(
+    connection: Connection,
+    portfolio: Portfolio,
+    sessions: Sequence[date],
+    also: Sequence[str] = (),
+    *,
+    grid: Sequence[date] = (),
+) -> Valuation:
+    """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
+
+    `grid` are the sessions whose prices are read; by default all that results look back on. For weights alone, 7 will
+    do: a last close before them counts at the first, and is stale. Returns then lack what lies before the grid.
+    Raises MissingInputsError.
+    """
+    grid = grid or price_sessions(sessions[0], sessions[-1])
+    held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
+    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
+    private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
+    panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
+    check_complete(panel)
+    days = np.array(grid, dtype="datetime64[D]")
+    targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
+    shape = (len(grid), len(private))
+    close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
+    split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
+    lots = _lots(connection, held, portfolio.basis, public, private, grid)
+    positions = weighing.value_positions(lots, close, split, days, targets)
+    weights = weighing.weigh(positions, portfolio.equity)
+    returns = np.hstack(
+        [simple_returns(panel.close, panel.dividend, panel.split)[:, : len(public)], np.full(shape, np.nan)]
+    )
+    return Valuation(
+        portfolio=portfolio,
+        sessions=tuple(sessions),
+        panel=panel,
+        symbols=(*public, *private),
+        public=len(public),
+        targets=targets,
+        lots=lots,
+        positions=positions,
+        weights=weights,
+        returns=returns,
+        series=risk.return_series(weights, returns, targets),
+    )
+
+
+def _with_old_closes(connection: Connection, panel: PricePanel, public: Sequence[str]) -> FloatArray:
+    """Give the closes; a symbol without one in the first session starts with the last before it, however old."""
+    close = panel.close[:, : len(public)].copy()
+    start = panel.sessions[0]
+    silent = [symbol for i, symbol in enumerate(public) if np.isnan(close[0, i])]
+    if silent:
+        for symbol, (day, price) in prices.last_closes(connection, silent, start).items():
+            ratio = prices.split_ratios(connection, [symbol], day, start).get(symbol, 1.0)
+            close[0, public.index(symbol)] = price / ratio
+    return close
+
+
+def _lots(
+    connection: Connection,
+    held: Sequence[Lot],
+    imported: date,
+    public: Sequence[str],
+    private: Sequence[str],
+    grid: Sequence[date],
+) -> Lots:
+    column = {("public", symbol): i for i, symbol in enumerate(public)}
+    column |= {("private", symbol): len(public) + i for i, symbol in enumerate(private)}
+    basis = min(max(imported, grid[0]), grid[-1])
+    ratio = prices.split_ratios(connection, public, imported, basis)
+    scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in held])
+    return Lots(
+        symbol=np.array([column[lot.asset_class, lot.symbol] for lot in held], dtype=np.int64),
+        quantity=np.array([lot.quantity for lot in held]) * scale,
+        entry_price=np.array([lot.entry_price for lot in held]) / scale,
+        entry_date=np.array([lot.entry_date for lot in held], dtype="datetime64[D]"),
+        exit_date=np.array([lot.exit_date for lot in held], dtype="datetime64[D]"),
+        basis=np.full(len(held), basis, dtype="datetime64[D]"),
+        private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
+        cash=np.zeros(len(held), dtype=bool),
+    )
+
+
+def load_exposures(connection: Connection, book: Valuation, model: str, factors: Sequence[str]) -> SymbolExposures:
+    """Read the betas of the book's symbols at its sessions.
+
+    Raises MissingInputsError naming the symbols that are held at a session without a row.
+    """
+    table, public = factor_exposure, book.symbols[: book.public]
+    others = ["market_total", "residual_vol", "r_squared", "n_obs"]
+    names = [f"beta_{name}" for name in factors] + [f"se_{name}" for name in factors] + others
+    query = sa.select(table.c.symbol, session_text(table), table.c.quality, *(table.c[name] for name in names)).where(
+        within(table.c.symbol, public),
+        table.c.session.between(book.sessions[0], book.sessions[-1]),
+        table.c.model == model,
+    )
+    shape = (len(book.sessions), len(book.symbols))
+    numbers, quality, found = (
+        np.full((*shape, len(names)), np.nan),
+        np.zeros(shape, dtype=np.int8),
+        np.zeros(shape, bool),
+    )
+    at_symbol = {symbol: i for i, symbol in enumerate(public)}
+    at_session = {session.isoformat(): i for i, session in enumerate(book.sessions)}
+    for symbol, day, label, *row in connection.execute(query):
+        if day in at_session and symbol in at_symbol:
+            cell = at_session[day], at_symbol[symbol]
+            numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True
+    _check_found(book, found)
+    k = len(factors)
+    scalars = {name: numbers[..., 2 * k + i] for i, name in enumerate(others)}
+    return SymbolExposures(numbers[..., :k], numbers[..., k : 2 * k], quality=quality, **scalars)
+
+
+def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
+    lacking = (book.weights.held & ~found)[:, : book.public]
+    if lacking.any():
+        symbols = [book.symbols[i] for i in np.flatnonzero(lacking.any(axis=0))]
+        days = np.flatnonzero(lacking.any(axis=1))
+        raise MissingInputsError(
+            f"Portfolio {book.portfolio.name} holds {listed(symbols)} "
+            f"without factor exposures at {len(days)} sessions in {book.sessions[days[0]]}..{book.sessions[days[-1]]}: "
+            "materialize factor_exposures of these symbols first, or onboard the portfolio again"
+        )
+
+
+def split_risk(book: Valuation, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
+    """Split the book's variance by factors and positions; None if the model's betas do not add up.
+
+    The panel has the prices of the model's proxies, over the window of each of the book's sessions.
+    """
+    if model.method == "univariate":
+        return None
+    factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
+    targets = [panel.sessions.index(session) for session in book.sessions]
+    covariance = regression.factor_covariance(factors, targets, model.window)
+    names = model.factor_names
+    market = names.index(regression.MARKET) if regression.MARKET in names else None
+    return risk.split_risk(book.weights, own.beta, own.residual_vol, covariance, book.series, market)

@@ -1,0 +1,103 @@
+"""The Dagster instance that the command line and `make dev` share: its dagster.yaml, and opening it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
+from sigma_dagster.errors import BrokenHomeError
+from sigma_dagster.settings import DAGSTER_DATABASE_URL, Settings
+
+#: Runs are processes, and each is busy: more at once than cores only take memory.
+_CONCURRENT_RUNS = 2
+
+#: Folder, name and tables of Dagster's SQLite files.
+_FILES = (("history", "runs", RUNS), ("schedules", "schedules", SCHEDULES), ("event_log", "event_log", EVENTS))
+
+
+def prepare(settings: Settings) -> Path:
+    """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME)."""
+    home = settings.dagster_home
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)
+    text = "# Written by sigma; changes are lost.\n" + yaml.safe_dump(_config(settings), sort_keys=False)
+    target = home / "dagster.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        fresh = target.with_suffix(f".{os.getpid()}")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(target)
+    return home
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open the instance, its databases made if need be; use it as a context manager. Raises BrokenHomeError."""
+    try:
+        return dg.DagsterInstance.from_config(str(prepare(settings)))
+    except TwoVersionsError as error:
+        raise BrokenHomeError(f"{error}. This repairs it and keeps everything: sigma repair") from error
+
+
+def repair(settings: Settings) -> list[Path]:
+    """Make Dagster's files whole that two processes made at the same time; return those that are there."""
+    files = {settings.dagster_home / folder / f"{name}.db": group for folder, name, group in _FILES}
+    found = [path for path in files if path.exists()]
+    for path in found:
+        repair_sqlite(path, files[path])
+    return found
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    return {
+        **(_postgres() if settings.dagster_database_url else _sqlite(settings.dagster_home)),
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(settings.dagster_home)},
+        },
+        # Nothing of ours prints, and capturing starts four processes a run.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+            "config": {},
+        },
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator.queued_run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        },
+        "concurrency": {
+            "runs": {"max_concurrent_runs": _CONCURRENT_RUNS},
+            # Of the runs that the daemon starts, one at a time asks the price source.
+            "pools": {"granularity": "run", "default_limit": 1},
+        },
+        # A run whose process never came up is given up; whether it lives later is for `liveness` to say.
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 10},
+        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }
+
+
+def _sqlite(home: Path) -> dict[str, Any]:
+    def storage(module: str, name: str, folder: str) -> dict[str, Any]:
+        return {"module": module, "class": name, "config": {"base_dir": str(home / folder)}}
+
+    return {
+        "run_storage": storage("resources.dagster_storage.runs_sqlite", "SqliteRuns", "history"),
+        "schedule_storage": storage("resources.dagster_storage.runs_sqlite", "SqliteSchedules", "schedules"),
+        "event_log_storage": storage("resources.dagster_storage.event_log", "SqliteEventLog", "event_log"),
+    }
+
+
+def _postgres() -> dict[str, Any]:
+    def storage(module: str, name: str) -> dict[str, Any]:
+        return {"module": module, "class": name, "config": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}}
+
+    return {
+        "run_storage": storage("resources.dagster_storage.runs_postgres", "PostgresRuns"),
+        "schedule_storage": storage("resources.dagster_storage.runs_postgres", "PostgresSchedules"),
+        "event_log_storage": storage("resources.dagster_storage.event_log_postgres", "PostgresEventLog"),
+    }

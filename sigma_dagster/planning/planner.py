@@ -1,0 +1,226 @@
+"""What is missing: the one answer that the command line, the sensor and the schedules act upon.
+
+Pure over the database: it reads which rows exist, never a price, and changes nothing. How the work is run is
+`sigma_dagster.runs.runner`'s business.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from assets.catalogue import ASSETS, DIMENSIONS, Asset, of_dimension
+from assets.factor_models import FactorModel
+from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.shared.block import Block, Step
+from resources import calendar
+from resources.database import bulk
+from resources.database.portfolios import Portfolio
+
+
+class NothingToPlanError(ValueError):
+    """There is no session to compute."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The cells of one table that are asked for, and which of them exist; arrays of shape (keys, sessions)."""
+
+    keys: tuple[str, ...]
+    sessions: tuple[date, ...]
+    asked: NDArray[np.bool_]
+    exists: NDArray[np.bool_]
+    force: bool = False  # what exists is made again
+
+    @cached_property
+    def missing(self) -> NDArray[np.bool_]:
+        """The cells to be made."""
+        return self.asked if self.force else self.asked & ~self.exists
+
+    @cached_property
+    def missing_keys(self) -> tuple[str, ...]:
+        """The keys that lack a session."""
+        return tuple(self.missing_by_key)
+
+    @cached_property
+    def missing_by_key(self) -> dict[str, int]:
+        """How many sessions each key lacks, of those that lack some."""
+        counts = self.missing.sum(axis=1)
+        return {key: int(n) for key, n in zip(self.keys, counts, strict=True) if n}
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be made."""
+        return int(self.missing.sum())
+
+    def span(self, keys: Sequence[str]) -> tuple[date, date]:
+        """The first and last session that something is to be made for, of some keys that lack a session."""
+        rows = np.isin(self.keys, keys)
+        days = np.flatnonzero(self.missing[rows].any(axis=0))
+        return self.sessions[days[0]], self.sessions[days[-1]]
+
+    def step(self, asset: str, counted: Sequence[str]) -> Step:
+        """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
+        cached = set(counted) - set(self.missing_keys)
+        done = [i for i, key in enumerate(self.keys) if key in cached]
+        return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
+
+
+@dataclass(frozen=True)
+class Force:
+    """What is made again although it exists."""
+
+    prices: bool = False
+    symbol_results: bool = False
+    portfolio_results: bool = False
+
+    def of(self, asset: Asset) -> bool:
+        """Say whether the asset's rows are made again."""
+        if asset.look_back:
+            return self.prices
+        return self.symbol_results if asset.dimension == "symbol" else self.portfolio_results
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """What the portfolios lack, as of a session."""
+
+    as_of: date
+    wanted: Mapping[str, Wanted]  # by asset; prices: of held symbols and factor proxies
+    proxies: tuple[str, ...]  # of the factor model
+    max_keys: int  # of one run
+
+    @property
+    def prices(self) -> Wanted:
+        """What is wanted of prices."""
+        return self.wanted["daily_prices"]
+
+    @property
+    def exposures(self) -> Wanted:
+        """What is wanted of factor exposures; its keys are the held symbols."""
+        return self.wanted["factor_exposures"]
+
+    @property
+    def volatility(self) -> Wanted:
+        """What is wanted of the symbols' volatility."""
+        return self.wanted["symbol_volatility"]
+
+    @cached_property
+    def fetch(self) -> dict[str, int]:
+        """The sessions to fetch by symbol."""
+        return self.prices.missing_by_key
+
+    @property
+    def api_calls(self) -> int:
+        """Provider calls that fetching costs: one a symbol."""
+        return len(self.fetch)
+
+    @cached_property
+    def portfolio_rows(self) -> dict[str, int]:
+        """The rows to make by portfolio, those of all portfolio tables."""
+        counts: Counter[str] = Counter()
+        for asset in of_dimension("portfolio"):
+            counts.update(self.wanted[asset.name].missing_by_key)
+        return dict(counts)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The runs that make it, in order: symbols before portfolios, factor proxies first."""
+        return tuple(block for dimension in DIMENSIONS for block in self._split(dimension))
+
+    def _split(self, dimension: str) -> Iterator[Block]:
+        # Of prices only the held symbols' count as found stored: nobody asked for the proxies.
+        steps = [
+            wanted.step(asset.name, self.exposures.keys if asset.look_back else wanted.keys)
+            for asset in of_dimension(dimension)
+            for wanted in [self.wanted[asset.name]]
+        ]
+        keys = list(dict.fromkeys(key for step in steps for key in step.keys))
+        for start in range(0, len(keys), self.max_keys):
+            part = set(keys[start : start + self.max_keys])
+            named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
+            due = tuple(step for step in named if step.keys)
+            # What was found stored is reported once.
+            steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
+            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(due), due)
+
+    def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
+        spans = [self.wanted[step.asset].span(step.keys) for step in steps]
+        # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
+        first = max(min(first for first, _ in spans), self.exposures.sessions[0])
+        return first, max(first, *(last for _, last in spans))
+
+
+def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
+    """Give the sessions that every held symbol has results for; raises NothingToPlanError if there are none."""
+    sessions = [day for day in calendar.last_sessions(history_sessions, as_of) if day >= start_date]
+    if not sessions:
+        raise NothingToPlanError(
+            f"as-of session {as_of} is before {start_date}, the first date partition: "
+            "take a later one, or set SIGMA_START_DATE to an earlier date"
+        )
+    return sessions
+
+
+def held_symbols(portfolios: Sequence[Portfolio], sessions: Sequence[date]) -> list[str]:
+    """Give the public symbols held at any of the sessions, in order of first appearance."""
+    return list(
+        dict.fromkeys(
+            lot.symbol
+            for portfolio in portfolios
+            for lot in portfolio.lots
+            if lot.asset_class == "public" and lot.held_within(sessions[0], sessions[-1])
+        )
+    )
+
+
+def plan(
+    connection: Connection,
+    portfolios: Sequence[Portfolio],
+    *,
+    model: FactorModel,
+    sessions: Sequence[date],
+    force: Force = Force(),
+    watched: Sequence[str] = (),
+    max_keys: int = 500,
+) -> WorkPlan:
+    """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
+
+    Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios.
+
+    The number of SQL statements does not depend on the number of symbols, sessions or portfolios.
+    """
+    held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
+    grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
+    # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
+    priced = tuple(dict.fromkeys([*model.proxies, *held])) if held else ()
+    entered = _entered(portfolios, sessions)
+
+    def want(asset: Asset) -> Wanted:
+        fixed, forced = asset.fixed(model.key), force.of(asset)
+        if asset.dimension == "portfolio":
+            ids = {portfolio.id: portfolio.name for portfolio in portfolios}
+            exists = bulk.present(connection, asset.table, list(ids), sessions, **fixed)
+            return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, forced)
+        keys, days = (priced, grid) if asset.look_back else (held, sessions)
+        exists = bulk.present(connection, asset.table, keys, days, **fixed)
+        return Wanted(keys, tuple(days), np.ones_like(exists), exists, forced)
+
+    return WorkPlan(
+        as_of=sessions[-1],
+        wanted={asset.name: want(asset) for asset in ASSETS},
+        proxies=model.proxies,
+        max_keys=max_keys,
+    )
+
+
+def _entered(portfolios: Sequence[Portfolio], sessions: Sequence[date]) -> NDArray[np.bool_]:
+    """Portfolio rows start at the first entry date; shape (portfolios, sessions)."""
+    days = np.array(sessions, dtype="datetime64[D]")
+    first = np.array([portfolio.first_entry for portfolio in portfolios], dtype="datetime64[D]")
+    return first[:, None] <= days[None, :]

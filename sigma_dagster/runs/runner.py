@@ -1,0 +1,140 @@
+"""Running blocks in this process as Dagster runs, on the instance that the UI shows.
+
+A block that a run in progress covers is not started again: whoever comes second waits, and then plans anew.
+"""
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.snap import snapshot_from_execution_plan
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from assets.shared.block import Block
+from sigma_dagster.errors import BlockFailedError
+from sigma_dagster.planning.work import StepMetadata
+from sigma_dagster.runs import claims, liveness, request
+from sigma_dagster.runs.request import job_name
+from sigma_dagster.settings import PROJECT
+
+_POLL_SECONDS = 0.2
+
+#: The code location of workspace.yaml.
+LOCATION = "sigma_dagster"
+
+
+class Runner:
+    """Runs blocks one after the other."""
+
+    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, say: Callable[[str], None]) -> None:
+        self._instance = instance
+        self._home = Path(instance.root_directory)
+        self._defs = defs
+        self._say = say
+
+    def wait_for_others(self, block: Block) -> bool:
+        """Wait until no run in progress covers a part of the block; say whether there was one."""
+        waited = False
+        while others := claims.rivals(self._instance, block):
+            if not waited:
+                self._say(f"Waiting for run {others[0].run_id[:8]}, which computes a part of this already")
+            waited = True
+            time.sleep(_POLL_SECONDS)
+        return waited
+
+    def run(self, block: Block, onboarding: Mapping[str, Any] | None = None) -> StepMetadata | None:
+        """Run the block and give each asset's metadata; None if another run claimed it first.
+
+        Raises BlockFailedError.
+        """
+        request.register(self._instance, block)
+        job = self._defs.resolve_job_def(job_name(block.dimension))
+        run_id = str(uuid.uuid4())
+        with liveness.alive(self._home, run_id):
+            run = self._create_run(run_id, job, block, onboarding or {})
+            if claims.rivals(self._instance, block, before=run):
+                self._instance.delete_run(run_id)
+                return None
+            result = execute_run(InMemoryJob(job), run, self._instance)
+            if not result.success:
+                raise BlockFailedError(_failure(result.all_events))
+        return _metadata(result.all_events)
+
+    def _create_run(
+        self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]
+    ) -> dg.DagsterRun:
+        """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
+        selection = set(request.selection(block))
+        subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
+        tags = request.partition_tags(self._instance, block)
+        config = request.run_config(block, onboarding)
+        plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
+        return self._instance.create_run(
+            job_name=job.name,
+            run_id=run_id,
+            run_config=config,
+            status=None,
+            tags={**job.run_tags, **liveness.host_tags(run_id), **tags},
+            root_run_id=None,
+            parent_run_id=None,
+            step_keys_to_execute=plan.step_keys_to_execute,
+            execution_plan_snapshot=snapshot_from_execution_plan(plan, subset.get_job_snapshot_id()),
+            job_snapshot=subset.get_job_snapshot(),
+            parent_job_snapshot=subset.get_parent_job_snapshot(),
+            asset_selection=selection,
+            asset_check_selection=set(),
+            resolved_op_selection=None,
+            op_selection=None,
+            remote_job_origin=_origin(job.name),
+            job_code_origin=None,
+            asset_graph=subset.asset_layer.asset_graph,
+        )
+
+
+def _origin(name: str) -> RemoteJobOrigin:
+    """Say where workspace.yaml has the job, so that the UI links the run to it and can run it again."""
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=f"{LOCATION}.definitions", working_directory=str(PROJECT)
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), name)
+
+
+def _metadata(events: Sequence[dg.DagsterEvent]) -> StepMetadata:
+    """Read what each asset's step reported."""
+    return {
+        event.step_key or "": {name: value.value for name, value in event.step_output_data.metadata.items()}
+        for event in events
+        if event.event_type == dg.DagsterEventType.STEP_OUTPUT
+    }
+
+
+def _said(message: str) -> str:
+    """Give the message of an exception as Dagster keeps it, without the class where that is one of ours."""
+    name, _, text = message.strip().partition(": ")
+    return text if name.startswith(("assets.", "resources.", "sigma_dagster.")) else message.strip()
+
+
+def _failure(events: Sequence[dg.DagsterEvent]) -> str:
+    """Say which step failed first, and why, in one line."""
+    for event in events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            error = data.error
+            while error and error.cause:
+                error = error.cause
+            told = data.user_failure_data and data.user_failure_data.description
+            return f"{event.step_key}: {told or (error and _said(error.message)) or 'failed'}"
+    return "the run failed before its first step; its page in the Dagster UI says why"

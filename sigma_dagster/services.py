@@ -1,0 +1,104 @@
+"""What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from assets import model_file
+from assets.factor_models import FactorModel
+from resources import calendar
+from resources.database.engine import Database
+from resources.database.portfolios import Portfolio
+from resources.database.quota import DatabaseMeter
+from resources.sources.base import PriceSource
+from resources.sources.registry import price_sources
+from sigma_dagster.planning import planner
+from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
+from sigma_dagster.settings import Settings, SettingsError
+
+
+class AsOfError(ValueError):
+    """An as-of date that the price source or the settings do not reach."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts, made once a process."""
+
+    settings: Settings
+    database: Database
+    source: PriceSource
+    model: FactorModel
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Services":
+        """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError."""
+        database = Database(settings.database_url)
+        options = replace(settings.source_options, meter=DatabaseMeter(database))
+        return cls(
+            settings,
+            database,
+            price_sources(settings.price_sources, options),
+            model_file.choose(settings.factor_model, settings.price_sources),
+        )
+
+    def check_proxies(self) -> None:
+        """Refuse a model that the price source cannot feed; raises SettingsError. Asked before anything is bought.
+
+        A source that cannot list its symbols is believed to have them.
+        """
+        known = self.source.symbols()
+        lacking = [] if known is None else [symbol for symbol in self.model.proxies if symbol not in known]
+        if lacking:
+            raise SettingsError(
+                f"factor model {self.model.name}: {self.source.title} has no prices of {', '.join(lacking)}; "
+                "set SIGMA_FACTOR_MODEL to a model whose proxies it has, or SIGMA_PRICE_SOURCES to a source of these"
+            )
+
+    def as_of(self, requested: date | None, now: datetime) -> date:
+        """Give the as-of session: the last on or before the date asked for (argument, else SIGMA_AS_OF).
+
+        Nothing asked for: the last completed session at `now`, or the source's last session if that is earlier.
+        Raises AsOfError for a date after either.
+        """
+        completed = calendar.last_completed_session(now)
+        latest = self.source.latest_session()
+        newest = min(completed, latest) if latest else completed
+        day = requested or self.settings.as_of or newest
+        if day > newest:
+            what = f"the last session of {self.source.title}" if newest == latest else "the last completed session"
+            raise AsOfError(f"as-of date {day} is after {newest}, {what}")
+        try:
+            return calendar.session_on_or_before(day)
+        except calendar.CalendarError as error:
+            raise AsOfError(str(error)) from None
+
+    def plan(
+        self,
+        portfolios: Sequence[Portfolio],
+        as_of: date,
+        *,
+        force: Force = Force(),
+        watched: Sequence[str] = (),
+    ) -> WorkPlan:
+        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError."""
+        with self.database.read() as connection:
+            return planner.plan(
+                connection,
+                portfolios,
+                model=self.model,
+                sessions=self.sessions(as_of),
+                force=force,
+                watched=watched,
+                max_keys=self.settings.max_symbols_per_run,
+            )
+
+    def watched_symbols(self) -> tuple[list[str], list[str]]:
+        """Give the symbols of SIGMA_PRELOAD_SYMBOLS (default: the proxies), and those that the price source lacks."""
+        known, named = self.source.symbols(), self.settings.preload_symbols or self.model.proxies
+        unknown = [] if known is None else [name for name in named if name not in known]
+        return [name for name in named if name not in unknown], unknown
+
+    def sessions(self, as_of: date) -> list[date]:
+        """Give the target sessions up to the as-of session; raises NothingToPlanError."""
+        return target_sessions(as_of, self.settings.start_date, self.settings.history_sessions)
