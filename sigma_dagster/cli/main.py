@@ -22,7 +22,7 @@ from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
-from resources.sources.registry import UnknownSourceError
+from resources.sources.base import SourceError, SourceSettingError
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning import planner
@@ -283,7 +283,7 @@ _WRONG_INPUT = (
     ModelFileError,
     AsOfError,
     NothingToPlanError,
-    UnknownSourceError,
+    SourceSettingError,
     CalendarError,
     MissingInputsError,
 )
@@ -299,6 +299,8 @@ def main() -> None:
         _fail(2, str(error))
     except _WRONG_INPUT as error:
         _fail(2, str(error))
+    except SourceError as error:
+        _fail(1, str(error))
     except SQLAlchemyError as error:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
     except OSError as error:  # SIGMA_HOME cannot be written, the disk is full
