@@ -4,7 +4,7 @@ Not here: any particular source (a module each beside this one) and the choice a
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
 
@@ -27,7 +27,23 @@ class PriceRow(NamedTuple):
 
 
 class SourceError(Exception):
-    """Something outside failed: the source did not answer, or not usefully. Asking again later may help."""
+    """The fetch of one symbol failed; that of others may succeed. Asking again later may help."""
+
+
+class SourceUnavailableError(SourceError):
+    """The source itself failed: its key is refused, or it cannot be reached. No symbol can be fetched in this run."""
+
+
+class QuotaSpentError(SourceUnavailableError):
+    """The source takes no more requests before `until`, a time with its zone."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message, until)
+        self.message = message
+        self.until = until
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class UnknownSymbolError(Exception):
@@ -40,6 +56,20 @@ class UnknownSymbolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.symbol!r} is unknown to the price source {self.source!r}; check the symbol or add a source"
+
+
+class DelistedError(Exception):
+    """The source works and says that the symbol is no longer traded; `last` is its last session, if it says so."""
+
+    def __init__(self, symbol: str, source: str, last: date | None) -> None:
+        super().__init__(symbol, source, last)
+        self.symbol = symbol
+        self.source = source
+        self.last = last
+
+    def __str__(self) -> str:
+        since = f" since {self.last}" if self.last else ""
+        return f"{self.symbol!r} is no longer traded{since}, says the price source {self.source!r}"
 
 
 class PriceSource(Protocol):
@@ -64,7 +94,8 @@ class PriceSource(Protocol):
 
         Raises:
             UnknownSymbolError: the source has no such symbol.
-            SourceError: the source failed.
+            DelistedError: the symbol is no longer traded.
+            SourceError: the fetch failed; SourceUnavailableError: every further one would, QuotaSpentError until when.
         """
 
     def latest_session(self) -> date | None:
