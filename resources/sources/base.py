@@ -27,23 +27,27 @@ class PriceRow(NamedTuple):
 
 
 class SourceError(Exception):
-    """The fetch of one symbol failed; that of others may succeed. Asking again later may help."""
+    """The fetch of one symbol failed; the fetch of another may succeed. Asking again later may help."""
 
 
 class SourceUnavailableError(SourceError):
-    """The source itself failed: its key is refused, or it cannot be reached. No symbol can be fetched in this run."""
+    """The source itself fails: key refused, or not reachable after retries. Ends the fetching of a run."""
 
 
 class QuotaSpentError(SourceUnavailableError):
-    """The source takes no more requests before `until`, a time with its zone."""
+    """The source's quota is spent until the aware datetime `until`, when it is reset."""
 
-    def __init__(self, message: str, until: datetime) -> None:
-        super().__init__(message, until)
-        self.message = message
+    def __init__(self, source: str, until: datetime, rule: str) -> None:
+        super().__init__(source, until, rule)
+        self.source = source
         self.until = until
+        self.rule = rule
 
     def __str__(self) -> str:
-        return self.message
+        return (
+            f"the price source {self.source!r} takes no more requests before {self.until:%Y-%m-%d %H:%M %Z} "
+            f"({self.rule}); what was fetched is kept, and the rest is fetched after that"
+        )
 
 
 class UnknownSymbolError(Exception):
@@ -59,7 +63,7 @@ class UnknownSymbolError(Exception):
 
 
 class DelistedError(Exception):
-    """The source works and says that the symbol is no longer traded; `last` is its last session, if it says so."""
+    """The source works and says that the symbol is no longer traded: a fact; `last` is its last session, if told."""
 
     def __init__(self, symbol: str, source: str, last: date | None) -> None:
         super().__init__(symbol, source, last)
@@ -68,8 +72,8 @@ class DelistedError(Exception):
         self.last = last
 
     def __str__(self) -> str:
-        since = f" since {self.last}" if self.last else ""
-        return f"{self.symbol!r} is no longer traded{since}, says the price source {self.source!r}"
+        when = f" since {self.last}" if self.last else ""
+        return f"{self.symbol!r} is no longer traded{when}, says the price source {self.source!r}"
 
 
 class PriceSource(Protocol):
@@ -94,8 +98,8 @@ class PriceSource(Protocol):
 
         Raises:
             UnknownSymbolError: the source has no such symbol.
-            DelistedError: the symbol is no longer traded.
-            SourceError: the fetch failed; SourceUnavailableError: every further one would, QuotaSpentError until when.
+            DelistedError: the source says that the symbol is no longer traded.
+            SourceError: this fetch failed; a SourceUnavailableError: so would any other.
         """
 
     def latest_session(self) -> date | None:
