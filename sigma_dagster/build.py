@@ -34,7 +34,12 @@ def build_defs(env: Environment) -> dg.Definitions:
             jobs=jobs,
             sensors=[new_portfolio(env, jobs)],
             schedules=build_schedules(env),
-            resources={"database": _database(env), "price_source": env.source, "factor_model": env.model},
+            resources={
+                "database": _database(env),
+                "price_source": env.source,
+                "factor_model": env.model,
+                "clock": env.clock,
+            },
             executor=dg.in_process_executor,
         )
 

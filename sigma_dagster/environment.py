@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from assets.factor_models import FactorModel
 from resources import calendar
+from resources.clock import Clock
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.sources.base import PriceSource
@@ -27,6 +28,11 @@ class Environment:
     database: Database
     source: PriceSource
     model: FactorModel
+
+    @property
+    def clock(self) -> Clock:
+        """The market's clock; SIGMA_AS_OF stops it."""
+        return Clock(self.settings.as_of)
 
     @classmethod
     def of(cls, settings: Settings) -> "Environment":

@@ -7,6 +7,7 @@ from datetime import date
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from resources.database import results
 from resources.database.tables import portfolio, position
 
 
@@ -59,7 +60,10 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: float 
     """
     if as_stored(connection, name, lots, equity, basis).id != _UNSTORED:
         return False
-    connection.execute(sa.delete(portfolio).where(portfolio.c.name == name))
+    old = connection.execute(sa.select(portfolio.c.id).where(portfolio.c.name == name)).scalar()
+    if old is not None:
+        results.delete_for_portfolio(connection, old)
+        connection.execute(sa.delete(portfolio).where(portfolio.c.id == old))
     insert = sa.insert(portfolio).values(name=name, equity=equity).returning(portfolio.c.id)
     new = connection.execute(insert).scalar_one()
     rows = [{**asdict(lot), "portfolio_id": new, "basis": basis} for lot in lots]
