@@ -237,17 +237,20 @@ def _corrected(
         first = calendar.shift(after, look_back)
         if after in priced or (completed and first > completed):
             continue
-        upto = _next_close(connection, answer.symbol, day)
-        if upto != after:
+        upto, newest = _after(connection, answer.symbol, day)
+        if newest and upto != after:
             stale.append((first, calendar.shift(upto, look_back - 1) if upto else date.max))
     return Corrected(spans, stale, found.splits)
 
 
-def _next_close(connection: Connection, name: str, day: date) -> date | None:
-    query = sa.select(sa.func.min(daily_price.c.session)).where(
-        daily_price.c.symbol == name, daily_price.c.session > day, daily_price.c.close.is_not(None)
+def _after(connection: Connection, name: str, day: date) -> tuple[date | None, date | None]:
+    """Give the next session with a close, and the last one with a row."""
+    session = daily_price.c.session
+    query = sa.select(sa.func.min(session).filter(daily_price.c.close.is_not(None)), sa.func.max(session)).where(
+        daily_price.c.symbol == name, session > day
     )
-    return connection.execute(query).scalar()
+    upto, newest = connection.execute(query).one()
+    return upto, newest
 
 
 def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
