@@ -14,15 +14,18 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
 from assets.factor_models import FactorModel
-from assets.inputs import listed, price_sessions
 from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.shared.definition import Frame, table_asset
+from assets.shared.look_back import listed, price_sessions
+from assets.shared.recorder import Cell, Recorder
+from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.work import Stopwatch, row_counts
 from resources.clock import Clock
 from resources.database import bulk, prices, symbols
 from resources.database.engine import Database
 from resources.database.prices import Answer
-from resources.database.symbols import Known
+from resources.database.symbols import Known, Pending
 from resources.database.tables import daily_price
 from resources.sources import guard
 from resources.sources.base import (
@@ -88,22 +91,14 @@ class Purchase:
         return f"{'; '.join(told)}. Kept: the prices of {self.symbols} symbols fetched{rest}"
 
 
-def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, live: bool) -> dg.AssetsDefinition:
-    """Make the asset; sessions before `first_partition` are stored as look-back and are no partitions.
+def asset(frame: Frame) -> dg.AssetsDefinition:
+    """Make the asset; sessions before the first partition are stored as look-back and are no partitions."""
 
-    A `live` source follows the market, so its prices are expected to be fresh.
-    """
-
-    @dg.asset(
-        name="daily_prices",
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="market_data",
-        kinds={"sql"},
-        owners=["team:market-data"],
-        code_version="1",
+    @table_asset(
+        "daily_prices",
+        frame,
         pool="price_source",
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if live else None,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None,
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
             "Fetched once from the price source, with the sessions before it that betas and volatility look back on. "
@@ -118,7 +113,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
         factor_model: dg.ResourceParam[FactorModel],
         clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult[None]:
-        block = Block.of_run(context, "symbol", config)
+        block = block_of_run(context, "symbol", config)
         record, stopwatch = Recorder(context, block.dimension), Stopwatch()
         grid = price_sessions(block.sessions[0], block.sessions[-1])
         with database.read() as connection:
@@ -126,16 +121,13 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
         chosen = np.isin(np.array(grid, dtype="datetime64[D]"), np.array(block.sessions, dtype="datetime64[D]"))
         wanted = ~have | chosen if config.force else ~have
         _log_check(context, wanted, config)
-        completed = date.fromisoformat(config.completed) if config.completed else clock.completed()
-        buyer = Buyer(database, price_source, clock, max(completed, grid[-1]), factor_model.proxies, stopwatch)
+        completed = max(block.completed or clock.completed(), grid[-1])
+        buyer = Buyer(database, price_source, clock, completed, factor_model.proxies, stopwatch)
         bought = buyer.buy(block.keys, grid, wanted, force=config.force)
         _log_outcome(context, bought)
         stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
         metadata: dict[str, Any] = {
-            "requested": stored + skipped,
-            "records_stored": stored,
-            "records_skipped_cached": skipped,
-            "cache_hit_rate": hit_rate(stored, skipped),
+            **row_counts(stored, skipped),
             "symbols_fetched": bought.symbols,
             "symbols_late": len(bought.late),
             "symbols_failed": len(bought.failed),
@@ -144,7 +136,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
             "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
             "seconds": stopwatch.seconds,
         }
-        record([cell for cell in bought.cells if cell.session >= first_partition], metadata)
+        record([cell for cell in bought.cells if cell.session >= frame.first_date], metadata)
         if failure := bought.failure():
             raise dg.Failure(failure)
         return dg.MaterializeResult(metadata=metadata)
@@ -207,7 +199,7 @@ class Buyer:
         finally:
             self._save()
             self._bought.calls = self._source.calls - before
-        self._postpone()
+        self._postpone(orders)
         return self._bought
 
     def _fetch_all(self, orders: Mapping[str, list[date]], known: Mapping[str, Known], *, force: bool) -> None:
@@ -326,12 +318,13 @@ class Buyer:
             fact = {"close": closes[day]} if day in closes else {"absence": "no close"}
             self._bought.cells.append(Cell(answer.symbol, day, {**fact, "source": answer.source}))
 
-    def _postpone(self) -> None:
+    def _postpone(self, orders: Mapping[str, list[date]]) -> None:
         """Note what could not be had, so that it is not asked for every few seconds."""
         bought, now = self._bought, self._clock.now()
         if not bought.failed and not bought.left:
             return
-        retry_at = bought.ended.until if isinstance(bought.ended, QuotaSpentError) else now + TRY_AGAIN
+        later = bought.ended.until if isinstance(bought.ended, QuotaSpentError) else now + TRY_AGAIN
+        noted = [Pending(name, "failed", why, orders[name][-1], now + ASK_AGAIN) for name, why in bought.failed.items()]
+        noted += [Pending(name, "left", str(bought.ended), orders[name][-1], later) for name in bought.left]
         with self._database.write() as connection:
-            symbols.postpone(connection, bought.failed, "failed", now + ASK_AGAIN)
-            symbols.postpone(connection, dict.fromkeys(bought.left, str(bought.ended)), "left", retry_at)
+            symbols.postpone(connection, noted)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
-from resources.database.bulk import session_text, upsert, within
+from resources.database.bulk import Columns, session_text, upsert, within
 from resources.database.tables import (
     factor_exposure,
     factor_model,
@@ -31,8 +31,6 @@ from resources.database.tables import (
 _SAME = {"rtol": 1e-9, "atol": 1e-12}
 
 _T = TypeVar("_T")
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 class InputsChangedError(RuntimeError):

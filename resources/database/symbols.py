@@ -4,7 +4,7 @@ Here belong the tables `symbol` and `pending_fetch`. Not here: how a name is wri
 (`resources.sources`), and the prices themselves (`prices`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -41,8 +41,10 @@ class Known(NamedTuple):
 class Pending(NamedTuple):
     """A symbol whose missing prices were asked for in vain."""
 
+    symbol: str
     outcome: str  # "late": no row yet; "failed": the fetch; "left": the run ended before its turn
     reason: str
+    session: date  # the newest one that was asked for
     retry_at: datetime  # with its zone
 
 
@@ -65,7 +67,8 @@ _COLUMNS = [symbol.c[name] for name in Known._fields if name in symbol.c]
 def known(connection: Connection, names: Sequence[str]) -> dict[str, Known]:
     """Give what is known of the symbols, of those that anything is known of."""
     query = sa.select(*_COLUMNS).where(within(symbol.c.symbol, names))
-    return {row[0]: Known(*row) for row in connection.execute(query)}
+    wanted = set(names)
+    return {row[0]: Known(*row) for row in connection.execute(query) if row[0] in wanted}
 
 
 def lock(connection: Connection, sources: Mapping[str, str]) -> dict[str, Known]:
@@ -103,36 +106,45 @@ def _text(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def settle(connection: Connection, late: Mapping[str, Collection[date]], retry_at: datetime | None) -> None:
+def settle(connection: Connection, late: Mapping[str, Sequence[date]], retry_at: datetime | None) -> None:
     """Note that the symbols were fetched: those with late sessions are pending until `retry_at`, the others no more."""
-    waiting = {name: f"no row yet of {', '.join(map(str, days))}" for name, days in late.items() if days}
-    done = [name for name in late if name not in waiting]
-    connection.execute(sa.delete(pending_fetch).where(within(pending_fetch.c.symbol, done)))
-    if waiting and retry_at:
-        postpone(connection, waiting, "late", retry_at)
+    done = [name for name, days in late.items() if not days]
+    if connection.execute(sa.select(pending_fetch.c.symbol).limit(1)).first():
+        connection.execute(sa.delete(pending_fetch).where(within(pending_fetch.c.symbol, done)))
+    if retry_at:
+        postpone(
+            connection,
+            [
+                Pending(name, "late", f"no row yet of {', '.join(map(str, days))}", days[-1], retry_at)
+                for name, days in late.items()
+                if days
+            ],
+        )
 
 
-def postpone(connection: Connection, reasons: Mapping[str, str], outcome: str, retry_at: datetime) -> None:
+def postpone(connection: Connection, noted: Sequence[Pending]) -> None:
     """Note symbols whose prices could not be had, and when it is worth asking for them again."""
-    n = len(reasons)
-    columns: dict[str, Sequence[object]] = {
-        "symbol": list(reasons),
-        "outcome": [outcome] * n,
-        "reason": [why[:_REASON_LENGTH] for why in reasons.values()],
-        "retry_at": [retry_at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")] * n,
-    }
-    upsert(connection, pending_fetch, columns)
+    rows = [
+        (
+            told.symbol,
+            told.outcome,
+            told.reason[:_REASON_LENGTH],
+            told.session.isoformat(),
+            told.retry_at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds"),
+        )
+        for told in noted
+    ]
+    if rows:
+        upsert(connection, pending_fetch, dict(zip(Pending._fields, zip(*rows, strict=True), strict=True)))
 
 
-def pending(connection: Connection, names: Iterable[str] | None = None) -> dict[str, Pending]:
+def pending(connection: Connection, names: Collection[str] | None = None) -> dict[str, Pending]:
     """Give the symbols (None: all) whose missing prices were asked for in vain."""
-    query = sa.select(pending_fetch)
+    query = sa.select(*(pending_fetch.c[name] for name in Pending._fields))
     if names is not None:
         query = query.where(within(pending_fetch.c.symbol, list(names)))
-    return {
-        name: Pending(outcome, reason, retry_at.replace(tzinfo=UTC))
-        for name, outcome, reason, retry_at in connection.execute(query)
-    }
+    rows = [Pending(*row)._replace(retry_at=row[-1].replace(tzinfo=UTC)) for row in connection.execute(query)]
+    return {told.symbol: told for told in rows if names is None or told.symbol in names}
 
 
 def rename(connection: Connection, old: str, new: str) -> None:

@@ -107,6 +107,7 @@ pending_fetch = Table(
     # late: the source has no row yet; failed: the fetch; left: the run ended before its turn.
     Column("outcome", String(6), nullable=False),
     Column("reason", String(500), nullable=False),
+    Column("session", Date, nullable=False),  # the newest one that was asked for
     # The daemon does not ask before this time (UTC); a command does.
     Column("retry_at", DateTime, nullable=False),
     CheckConstraint("outcome IN ('late', 'failed', 'left')", name="outcome"),

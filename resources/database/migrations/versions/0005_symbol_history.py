@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("symbol", sa.String(length=15), nullable=False),
         sa.Column("outcome", sa.String(length=6), nullable=False),
         sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.Column("session", sa.Date(), nullable=False),
         sa.Column("retry_at", sa.DateTime(), nullable=False),
         sa.CheckConstraint("outcome IN ('late', 'failed', 'left')", name=op.f("ck_pending_fetch_outcome")),
         sa.PrimaryKeyConstraint("symbol", name=op.f("pk_pending_fetch")),

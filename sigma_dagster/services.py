@@ -1,9 +1,10 @@
 """What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from assets import model_file
 from assets.factor_models import FactorModel
 from resources import calendar
 from resources.clock import Clock
@@ -11,8 +12,8 @@ from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.sources.base import PriceSource
 from resources.sources.registry import price_sources
-from sigma_dagster import model_file, planner
-from sigma_dagster.planner import Force, WorkPlan, target_sessions
+from sigma_dagster.planning import planner
+from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
 from sigma_dagster.settings import Settings, SettingsError
 
 
@@ -21,7 +22,7 @@ class AsOfError(ValueError):
 
 
 @dataclass(frozen=True)
-class Environment:
+class Services:
     """The parts, made once a process."""
 
     settings: Settings
@@ -35,7 +36,7 @@ class Environment:
         return Clock(self.settings.as_of)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Environment":
+    def of(cls, settings: Settings) -> "Services":
         """Make the parts that the settings ask for; raises UnknownSourceError, ModelFileError."""
         return cls(
             settings,
@@ -82,8 +83,14 @@ class Environment:
         *,
         force: Force = Force(),
         watched: Sequence[str] = (),
+        completed: date | None = None,
+        tried: Collection[str] = (),
+        now: datetime | None = None,
     ) -> WorkPlan:
-        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError."""
+        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError.
+
+        By default the as-of session is the last completed one; for `tried` and `now` see `planner.plan`.
+        """
         with self.database.read() as connection:
             return planner.plan(
                 connection,
@@ -93,6 +100,9 @@ class Environment:
                 force=force,
                 watched=watched,
                 max_keys=self.settings.max_symbols_per_run,
+                completed=completed,
+                tried=tried,
+                now=now,
             )
 
     def watched_symbols(self) -> tuple[list[str], list[str]]:

@@ -42,13 +42,10 @@ def incomplete(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
 class Waiting:
     """Symbols whose prices were asked for in vain, and the sessions whose results wait for these prices."""
 
-    def __init__(
-        self, connection: Connection, names: Collection[str], sessions: Sequence[date], asked: Collection[str] = ()
-    ) -> None:
-        """Look at the pending symbols of `names`, but for those `asked` for once more."""
-        pending = symbols.pending(connection, names)
+    def __init__(self, connection: Connection, names: Collection[str], sessions: Sequence[date]) -> None:
+        """Look at the pending symbols of `names`."""
         self.sessions = sessions
-        self.why = {name: told.reason for name, told in sorted(pending.items()) if name not in asked}
+        self.why = {name: told.reason for name, told in sorted(symbols.pending(connection, names).items())}
         grid = price_sessions(sessions[0], sessions[-1])
         present = bulk.present(connection, daily_price, list(self.why), grid)
         self._of = dict(zip(self.why, incomplete(~present), strict=True))
