@@ -70,7 +70,7 @@ def _sqlite(home: Path) -> dict[str, Any]:
     return {
         "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", "history"),
         "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
-        "event_log_storage": storage("resources.event_log", "SqliteEventLog", "event_log"),
+        "event_log_storage": storage("resources.dagster_storage.event_log", "SqliteEventLog", "event_log"),
     }
 
 
@@ -79,7 +79,7 @@ def _postgres() -> dict[str, Any]:
         return {"module": module, "class": name, "config": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}}
 
     return {
-        "run_storage": storage("resources.run_storage_postgres", "PostgresRuns"),
-        "schedule_storage": storage("resources.run_storage_postgres", "PostgresSchedules"),
-        "event_log_storage": storage("resources.event_log_postgres", "PostgresEventLog"),
+        "run_storage": storage("resources.dagster_storage.runs_postgres", "PostgresRuns"),
+        "schedule_storage": storage("resources.dagster_storage.runs_postgres", "PostgresSchedules"),
+        "event_log_storage": storage("resources.dagster_storage.event_log_postgres", "PostgresEventLog"),
     }

@@ -14,7 +14,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.engine import Connection
 
-from resources.event_log import BatchedEventLogStorage
+from resources.dagster_storage.event_log import BatchedEventLogStorage
 from resources.postgres import psycopg2_url
 
 
