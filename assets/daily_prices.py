@@ -88,7 +88,8 @@ class Purchase:
         if not told:
             return ""
         rest = f". Not tried: {listed(self.left[1:])}" if self.left[1:] else ""
-        return f"{'; '.join(told)}. Kept: the prices of {self.symbols} symbols fetched{rest}"
+        kept = "1 symbol" if self.symbols == 1 else f"{self.symbols} symbols"
+        return f"{'; '.join(told)}. Kept: the prices of {kept} fetched{rest}"
 
 
 def asset(frame: Frame) -> dg.AssetsDefinition:
