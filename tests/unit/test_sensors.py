@@ -11,14 +11,14 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from assets.daily_prices import ASK_AGAIN
 from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database import portfolios
 from resources.database.portfolios import Lot
 from resources.database.tables import daily_price, factor_exposure
 from sigma_dagster.orchestration.build import build_defs
-from assets.daily_prices import ASK_AGAIN
-from sigma_dagster.orchestration.sensors import BLOCK_TAG, COOL_DOWN, evaluate
+from sigma_dagster.orchestration.sensors import COOL_DOWN, evaluate
 from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource, RecordedSource
