@@ -1,7 +1,7 @@
 """Result rows of symbols and portfolios: storing them, and deleting those whose inputs changed.
 
 Results are stored only if the inputs they were computed from are still the stored ones; the caller reads again
-otherwise. Every deletion of a result row is `_delete`'s. Which rows exist is `bulk.present`'s to say.
+otherwise. Which rows exist is `bulk.present`'s to say.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
 from resources.database.bulk import Columns, session_text, upsert, within
+from resources.database.deletions import delete_results
 from resources.database.tables import (
     factor_exposure,
     factor_model,
@@ -116,19 +117,14 @@ def delete_for_symbol(connection: Connection, name: str, corrected: Corrected) -
         (symbol_volatility, symbol_volatility.c.symbol == name),
         (portfolio_factor_exposure, portfolio_factor_exposure.c.model.in_(models)),
     ):
-        _delete(connection, table, rests_on_it & _within(table.c.session, corrected.spans))
+        if corrected.spans:
+            delete_results(connection, table, rests_on_it, _within(table.c.session, corrected.spans))
     for table in (portfolio_factor_exposure, portfolio_volatility):
         day, basis = table.c.session, position.c.basis
         shares = [((basis >= split) & (day < split)) | ((basis < split) & (day >= split)) for split in corrected.splits]
         used = sa.or_(_within(day, [*corrected.spans, *corrected.stale]), *shares)
-        _delete(connection, table, _held(table, name, used))
+        delete_results(connection, table, _held(table, name, used))
     return True
-
-
-def delete_for_portfolio(connection: Connection, portfolio_id: int) -> None:
-    """Delete every result of a portfolio."""
-    for table in (portfolio_factor_exposure, portfolio_volatility):
-        _delete(connection, table, table.c.portfolio_id == portfolio_id)
 
 
 def _within(session: sa.ColumnElement[date], spans: Sequence[tuple[date, date]]) -> sa.ColumnElement[bool]:
@@ -154,10 +150,6 @@ def _held(table: Table, name: str, *of_lot: sa.ColumnElement[bool]) -> sa.Column
     )
 
 
-def _delete(connection: Connection, table: Table, where: sa.ColumnElement[bool]) -> None:
-    connection.execute(sa.delete(table).where(where))
-
-
 def _drop_dependents(connection: Connection, columns: Columns) -> None:
     """Delete portfolio exposures that rest on a symbol's number which `columns` replaces by another."""
     names = [name for name, values in columns.items() if isinstance(values, np.ndarray) and values.dtype.kind == "f"]
@@ -179,7 +171,6 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
         changed.setdefault(keys[i][0], []).append(date.fromisoformat(keys[i][1]))
     table = portfolio_factor_exposure
     for name, days in changed.items():
-        _delete(
-            connection, table, (table.c.model == columns["model"][0]) & table.c.session.in_(days) & _held(table, name)
-        )
+        of_model = table.c.model == columns["model"][0]
+        delete_results(connection, table, of_model, table.c.session.in_(days), _held(table, name))
         connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))
