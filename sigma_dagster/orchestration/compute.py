@@ -54,16 +54,23 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
 
 
 def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say) -> bool:
-    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date."""
+    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
+
+    A block that is forced is due whatever others did meanwhile: it is run when they have ended, once, and never
+    planned again.
+    """
     for block in todo.blocks:
-        if block.dimension == dimension:
-            if runner.wait_for_others(block):
+        if block.dimension != dimension:
+            continue
+        forced, done = any(step.force for step in block.steps), None
+        while done is None:
+            if runner.wait_for_others(block) and not forced:
                 return False
             say(f"Computing {_describe(block)}")
             done = runner.run(block, tally.metadata())
-            if done is None:
+            if done is None and not forced:
                 return False
-            tally.add(block, todo.exposures.keys, done)
+        tally.add(block, todo.exposures.keys, done)
     return True
 
 
