@@ -17,15 +17,16 @@ from assets.catalogue import ASSETS, BY_NAME, Asset
 from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
 from resources import calendar
+from resources.calendar import CalendarError
 from resources.dagster_storage.event_log import forget_materializations, provenance_tags, record_materializations
 from resources.database import bulk, deletions, portfolios
 from resources.database.deletions import Deletion
 from sigma_dagster.runs import liveness
 from sigma_dagster.runs.claims import block_of, mark_dead
-from sigma_dagster.runs.request import DEFER_TAG
+from sigma_dagster.runs.request import DEFER_TAG, RECONCILED, TO_RECONCILE
 from sigma_dagster.services import Services
 
-_DONE_TAG = "sigma/reconciled"
+_AT_ONCE = 20
 
 
 def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> int:
@@ -35,12 +36,13 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     left = liveness.left_behind(home)
     for run_id in left:
         mark_dead(instance, run_id)
-    ended_badly = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
     healed = 0
-    for run in instance.get_runs(ended_badly):
-        if DEFER_TAG in run.tags and _DONE_TAG not in run.tags:
+    while runs := instance.get_runs(due, limit=_AT_ONCE):
+        for run in runs:
             healed += _heal(instance, graph, services, run)
-            instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
+            instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
@@ -93,11 +95,12 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
         return 0
     healed = 0
     for step in block.steps:
+        stored = _rows(services, step, block)
+        if not stored:
+            continue
         key = dg.AssetKey(step.asset)
         recorded = instance.get_materialized_partitions(key)
-        lost: list[tuple[str, dict[str, Any]]] = [
-            (partition, {}) for partition in _rows(services, step, block) if partition not in recorded
-        ]
+        lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in stored if partition not in recorded]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
         healed += record_materializations(instance, run, key, lost, tags=tags)
     return healed
@@ -106,7 +109,12 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
 def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:
     """Give the partitions of a step that have a row."""
     asset = BY_NAME[step.asset]
-    days = price_sessions(block.first, block.last) if asset.look_back else block.sessions
+    try:
+        days = list(block.sessions)
+        if asset.look_back and days:
+            days = price_sessions(days[0], days[-1])
+    except CalendarError:
+        return []  # no row has days that the calendar lacks
     days = [day for day in days if day >= services.settings.start_date]
     return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
 
