@@ -95,8 +95,6 @@ class Exposures:
 
     exposure: FloatArray
     """(D, K) sum of weight times beta over the symbols that have one, not rescaled."""
-    se: FloatArray
-    """(D, K) standard errors, symbols taken as independent."""
     market_total: FloatArray
     """(D,) beta to the market with what the other factors carry of it."""
     weight_coverage: FloatArray
@@ -171,15 +169,12 @@ def weigh(positions: Positions, equity: float | None = None) -> Weights:
     )
 
 
-def expose(
-    weights: Weights, beta: FloatArray, se: FloatArray, market_total: FloatArray, quality: CodeArray
-) -> Exposures:
-    """Add up the symbols' exposures: ``sum_i w_i beta_ik``, ``se_k = sqrt(sum_i w_i^2 se_ik^2)``.
+def expose(weights: Weights, beta: FloatArray, market_total: FloatArray, quality: CodeArray) -> Exposures:
+    """Add up the symbols' exposures: ``sum_i w_i beta_ik``. How exact they are is for ``residuals`` to say.
 
     A symbol has betas when all K are finite; the others are not taken as 0 but left to ``weight_coverage``.
 
     :param beta: (D, S, K), like the other fields of ``regression.Fits``; NaN where there is none.
-    :param se: (D, S, K).
     :param market_total: (D, S).
     :param quality: (D, S) codes of Quality.
     """
@@ -189,10 +184,9 @@ def expose(
     uncovered = coverage <= 0
     void = has_reason(weights.reason) | uncovered
     qualities = np.where(covered & weights.held, quality, Quality.FULL_HISTORY)
-    beta, se = (np.where(covered[..., None], loadings, 0.0) for loadings in (beta, se))
+    beta = np.where(covered[..., None], beta, 0.0)
     return Exposures(
         exposure=np.where(void[:, None], np.nan, np.einsum("ds,dsk->dk", weight, beta)),
-        se=np.where(void[:, None], np.nan, np.sqrt(np.einsum("ds,dsk->dk", weight**2, se**2))),
         market_total=np.where(void, np.nan, (weight * np.where(covered, market_total, 0.0)).sum(axis=1)),
         weight_coverage=coverage,
         quality=np.where(void, Quality.FAILED, qualities.min(axis=1, initial=Quality.FULL_HISTORY)).astype(np.int8),
