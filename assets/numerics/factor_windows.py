@@ -10,8 +10,9 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray
-from assets.numerics.constants import BETA_WINDOW, FORECAST_WEIGHTS, VOL_WINDOW
+from assets.numerics.constants import BETA_WINDOW, VOL_WINDOW
 from assets.numerics.regression import factor_covariance
+from assets.numerics.volatility import har_variance
 from assets.numerics.windows import checked_targets, session_rows
 
 _NO_LEVERAGE = 1e-12
@@ -99,37 +100,12 @@ def robust_weights(designs: FloatArray) -> FloatArray:
     return weights
 
 
-def forecast_variance(squares: FloatArray, known: BoolArray | None = None) -> FloatArray:
-    """(N,) forecast variance of a session, from the squares (N, H) of series up to now: the HAR of ``volatility``.
-
-    :param known: (N, H) which squares there are (the others are 0); None for all. Averages of which no square is known
-        are left out, and the weights of the others rescaled.
-    """
-    if known is None:
-        variance: FloatArray = squares @ _har_weights(squares.shape[1])
-        return variance
-    total, weights = np.zeros(len(squares)), np.zeros(len(squares))
-    for sessions, weight in FORECAST_WEIGHTS.items():
-        n_known = known[:, -sessions:].sum(axis=1)
-        total += weight * squares[:, -sessions:].sum(axis=1) / np.maximum(n_known, 1)
-        weights += np.where(n_known > 0, weight, 0.0)
-    return total / np.where(weights > 0, weights, 1.0)
-
-
 def cut(values: FloatArray, offsets: IntArray, length: int) -> FloatArray:
     """(D, length) from row d of values (D, L) what begins at offset d."""
     if not len(values):
         return np.empty((0, length))
     pieces: FloatArray = sliding_window_view(values, length, axis=1)[np.arange(len(values)), offsets]
     return pieces
-
-
-def _har_weights(length: int) -> FloatArray:
-    """(H,) weight of each squared return of a series without gaps; averages over more than there is take what is."""
-    weights = np.zeros(length)
-    for sessions, weight in FORECAST_WEIGHTS.items():
-        weights[-sessions:] += weight / min(sessions, length)
-    return weights
 
 
 def _growth(factors: FloatArray, ends: IntArray) -> FloatArray:
@@ -144,5 +120,5 @@ def _growth(factors: FloatArray, ends: IntArray) -> FloatArray:
         squares = np.where(known, windows, 0.0) ** 2
         level = squares.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         moves = level > 0
-        growth[moves, k] = forecast_variance(squares, known)[moves] / level[moves]
+        growth[moves, k] = har_variance(squares, known)[moves] / level[moves]
     return growth

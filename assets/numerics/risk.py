@@ -18,9 +18,10 @@ from assets.numerics.constants import (
     RISK_WINDOW,
     SESSIONS_A_YEAR,
 )
-from assets.numerics.factor_windows import FactorWindows, cut, forecast_variance
+from assets.numerics.factor_windows import FactorWindows, cut
 from assets.numerics.portfolio import Weights
 from assets.numerics.residuals import Residuals, symbol_shares, symbol_variances
+from assets.numerics.volatility import har_variance
 from assets.numerics.windows import checked_targets, session_rows
 
 NO_SPLIT_UNIVARIATE = "Univariate betas do not add up"
@@ -165,7 +166,7 @@ def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatA
     n_columns = windows.window - windows.factors.shape[1] - 1
     equal = found.variance
     explained = np.einsum("dk,dkj,dj->d", found.exposure, windows.covariance, found.exposure)
-    now = forecast_variance(found.series**2, found.known) * windows.window / n_columns
+    now = har_variance(found.series**2, found.known) * windows.window / n_columns
     moves = equal > _ROUNDING * explained
     return np.where(moves, equal, 0.0), np.where(moves, now, 0.0)
 
@@ -195,10 +196,13 @@ def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, m
 
 def _variance(returns: FloatArray) -> FloatArray:
     """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is 0."""
-    finite = np.isfinite(returns)
-    n_obs = finite.sum(axis=0)
-    enough = n_obs >= MIN_RISK_OBS
-    mean = np.where(finite, returns, 0.0).sum(axis=0) / np.maximum(n_obs, 1)
-    squares = (np.where(finite, returns - mean, 0.0) ** 2).sum(axis=0)
-    variance: FloatArray = np.where(enough & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
+    rows = returns.T
+    finite = np.isfinite(rows)
+    n_obs = np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
+    known = rows if finite.all() else np.where(finite, rows, 0.0)
+    centred = known - (known.sum(axis=1) / np.maximum(n_obs, 1))[:, None]
+    if not finite.all():
+        centred[~finite] = 0.0
+    squares = np.einsum("dh,dh->d", centred, centred)
+    variance: FloatArray = np.where((n_obs >= MIN_RISK_OBS) & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
     return variance

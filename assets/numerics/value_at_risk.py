@@ -82,10 +82,9 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     :param forecast_vol: (D,) annualised ``forecast_vol_21d`` of the series; NaN where there is none.
     """
     rows = np.ascontiguousarray(returns.T)
-    n_obs = np.isfinite(rows).sum(axis=1)
+    n_obs, recent = _count(rows), rows[:, -RISK_WINDOW:]
     filtered, shortfall = _filtered(rows, n_obs)
-    recent = rows[:, -RISK_WINDOW:]
-    n_recent = np.isfinite(recent).sum(axis=1)
+    n_recent = _count(recent)
     historical = _loss(*_quantiles(_lowest(recent), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
     texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", rows.shape[1])
@@ -141,17 +140,37 @@ def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray
     variance[:, 0] = start * growth[first]
     np.multiply(squares, (1 - EWMA_DECAY) * growth[1:], out=variance[:, 1:])
     np.cumsum(variance, axis=1, out=variance)
-    deviation = np.sqrt(variance / growth)
-    dividing = np.where(deviation[:, MONTH:-1] > 0, deviation[:, MONTH:-1], np.inf)
-    z = returns[:, MONTH:] / dividing
+    variance /= growth
+    deviation = np.sqrt(variance[:, MONTH:], out=variance[:, MONTH:])
+    now = deviation[:, -1]
+    if not deviation[:, :-1].all():
+        deviation[:, :-1][deviation[:, :-1] == 0] = np.inf
+    z = returns[:, MONTH:] / deviation[:, :-1]
     if first.any():
-        z[steps[: -MONTH - 1] < first[:, None]] = np.nan  # of the first 21 returns there are none
-    n_z, lowest, scarce, now = n_obs - MONTH, _lowest(z), n_obs < MIN_FILTERED_OBS, deviation[:, -1]
-    (tail,) = _quantiles(lowest, n_z, (SHORTFALL_TAIL,))
-    beyond = z <= tail[:, None]
-    shortfall = np.where(beyond, z, 0.0).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1)
+        z[steps[: z.shape[1]] < first[:, None]] = np.nan  # of the first 21 returns there are none
+    lowest, scarce, n_z = _lowest(z), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
     at_risk = _loss(*_quantiles(lowest, n_z, VAR_TAILS), scarce=scarce, scale=now)
-    return at_risk, _loss(shortfall, scarce=scarce, scale=now)[0]
+    (tail,) = _quantiles(lowest, n_z, (SHORTFALL_TAIL,))
+    return at_risk, _loss(_mean_up_to(tail, lowest, z), scarce=scarce, scale=now)[0]
+
+
+def _mean_up_to(tail: FloatArray, lowest: FloatArray, sample: FloatArray) -> FloatArray:
+    """(D,) mean of what is at or below tail (D,) in a sample (D, n), of which the lowest (D, 13) are known in order."""
+    mean = _mean_of(lowest, lowest <= tail[:, None])
+    tied = np.flatnonzero(lowest[:, -1] <= tail)  # and maybe more beyond the lowest
+    mean[tied] = _mean_of(sample[tied], sample[tied] <= tail[tied, None])
+    return mean
+
+
+def _mean_of(values: FloatArray, chosen: BoolArray) -> FloatArray:
+    mean: FloatArray = np.where(chosen, values, 0.0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
+    return mean
+
+
+def _count(rows: FloatArray) -> IntArray:
+    """(D,) finite returns of each row."""
+    finite = np.isfinite(rows)
+    return np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
 
 
 def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:
@@ -167,7 +186,8 @@ def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:
 
 def _lowest(sample: FloatArray) -> FloatArray:
     """(D, 13) the smallest values of (D, n) in order; infinite where there are fewer."""
-    filled = np.where(np.isnan(sample), np.inf, sample)
+    gaps = np.isnan(sample)
+    filled = np.where(gaps, np.inf, sample) if gaps.any() else sample.copy()
     filled.partition(_LOWEST - 1, axis=1)
     return np.sort(filled[:, :_LOWEST], axis=1)
 

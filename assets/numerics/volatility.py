@@ -78,6 +78,8 @@ def volatility(returns: FloatArray, targets: npt.ArrayLike) -> Volatility:
     ends = checked_targets(targets, len(returns))
     start, stop = (int(ends[0]) - LOOKBACK_RETURNS + 1, int(ends[-1]) + 1) if ends.size else (1 - LOOKBACK_RETURNS, 0)
     rows = session_rows(returns, start, stop)
+    if ends.size == 1:
+        return _of_one_session(np.ascontiguousarray(rows.T))
     step = max(_BLOCK_CELLS // max(len(rows), 1), 1)
     blocks = [rows[:, first : first + step] for first in range(0, max(rows.shape[1], 1), step)]
     parts = [vars(_volatility(block, ends - start)) for block in blocks]
@@ -111,6 +113,102 @@ def _volatility(returns: FloatArray, rows: IntArray) -> Volatility:
         n_obs=n_obs,
         reason=_reasons(n_obs, missing_month, missing_quarter, earlier),
     )
+
+
+def _of_one_session(returns: FloatArray) -> Volatility:
+    """Volatility of series (S, H) as of their last session: the same numbers, without those of the sessions before."""
+    finite = np.isfinite(returns)
+    returns = returns if finite.all() else np.where(finite, returns, 0.0)
+    squares = returns**2
+    n_obs, n_month, n_quarter = (
+        np.full(len(finite), window) if finite.all() else finite[:, -window:].sum(axis=1)
+        for window in (VOL_WINDOW, MONTH, QUARTER)
+    )
+    history = _realized_month(returns, squares)
+    if not finite.all():
+        history[_month_sums(finite.astype(np.float64)) < MONTH] = np.nan
+    today, before = history[:, -1], history[:, :-1]
+    earlier = np.isfinite(before).sum(axis=1)
+    below = np.count_nonzero(before < (today * (1.0 - _SAME))[:, None], axis=1)
+    above = np.count_nonzero(before > (today * (1.0 + _SAME))[:, None], axis=1)
+    quarter = returns[:, -QUARTER:]
+    p, sign = _brown_forsythe(quarter[:, -TREND_RECENT:], quarter[:, :-TREND_RECENT])
+    enough = n_obs >= MIN_VOL_OBS
+    month, quarter_known = enough & (n_month == MONTH), enough & (n_quarter == QUARTER)
+    trend = TREND_LABELS[np.where(p < TREND_P, sign, 0).astype(np.int64) + 1]
+    trend[~quarter_known] = None
+    deviation = _annualised(_variance(quarter.sum(axis=1), (quarter**2).sum(axis=1), QUARTER))
+    numbers = {
+        "realized_vol_21d": np.where(month, today, np.nan),
+        "realized_vol_63d": np.where(quarter_known, deviation, np.nan),
+        "ewma_vol": np.where(month, _annualised(_weighted(squares, finite, _EWMA_WEIGHTS)), np.nan),
+        "forecast_vol_21d": np.where(month, _annualised(har_variance(squares, finite)), np.nan),
+        "vol_trend": trend,
+        "vol_trend_p": np.where(quarter_known, p, np.nan),
+        "vol_percentile": np.where(
+            month & (earlier >= MIN_PERCENTILE_OBS), _ratio(0.5 * (earlier + below - above), earlier), np.nan
+        ),
+        "n_obs": n_obs,
+        "reason": _reasons(n_obs, MONTH - n_month, QUARTER - n_quarter, earlier),
+    }
+    return Volatility(**{name: values[None] for name, values in numbers.items()})
+
+
+def har_variance(squares: FloatArray, known: BoolArray | None = None) -> FloatArray:
+    """(N,) forecast variance of a session as of the last one of squared returns (N, H).
+
+    :param known: (N, H) which squares there are (the others are 0); None for all. Averages of which no square is known
+        are left out, and the weights of the others rescaled.
+    """
+    if known is None or known.all():
+        variance: FloatArray = squares @ _har_weights(squares.shape[1])
+        return variance
+    total, weights = np.zeros(len(squares)), np.zeros(len(squares))
+    for sessions, weight in FORECAST_WEIGHTS.items():
+        n_known = known[:, -sessions:].sum(axis=1)
+        total += weight * _ratio(squares[:, -sessions:].sum(axis=1), n_known)
+        weights += np.where(n_known > 0, weight, 0.0)
+    return _ratio(total, weights)
+
+
+def _har_weights(length: int) -> FloatArray:
+    """(H,) weight of each squared return of a series without gaps; averages over more than there is take what is."""
+    weights = np.zeros(length)
+    for sessions, weight in FORECAST_WEIGHTS.items():
+        weights[-sessions:] += weight / min(sessions, length)
+    return weights
+
+
+_EWMA_WEIGHTS = EWMA_DECAY ** np.arange(VOL_WINDOW)[::-1]
+
+
+def _weighted(squares: FloatArray, finite: BoolArray, weights: FloatArray) -> FloatArray:
+    """(S,) weighted mean of what is finite among the last squares of (S, H)."""
+    total: FloatArray = squares[:, -len(weights) :] @ weights
+    shares = np.full(len(total), weights.sum()) if finite.all() else finite[:, -len(weights) :] @ weights
+    return _ratio(total, shares)
+
+
+def _realized_month(returns: FloatArray, squares: FloatArray) -> FloatArray:
+    """(S, 253) annualised standard deviation of the 21 sessions up to each of the last 253, missing returns as 0."""
+    return _annualised(_variance(_month_sums(returns), _month_sums(squares), MONTH))
+
+
+def _month_sums(values: FloatArray) -> FloatArray:
+    """(S, H - 20) sums of 21 neighbours, of pairs of pairs: no value is ever subtracted again."""
+    two = values[:, 1:] + values[:, :-1]
+    four = two[:, 2:] + two[:, :-2]
+    eight = four[:, 4:] + four[:, :-4]
+    sums = eight[:, 8:] + eight[:, :-8]
+    total = sums[:, : -(MONTH - 16)] + four[:, 16:-1]
+    total += values[:, MONTH - 1 :]
+    return total
+
+
+def _variance(sums: FloatArray, squares: FloatArray, window: int) -> FloatArray:
+    """Variance (ddof 1) of window returns with these sums; 0 where it is rounding."""
+    variance: FloatArray = squares - sums**2 / window
+    return np.where(variance > _ROUNDING * squares, variance, 0.0) / (window - 1)
 
 
 def _missing(finite: BoolArray, window: int) -> IntArray:

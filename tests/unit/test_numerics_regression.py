@@ -132,7 +132,7 @@ def test_a_symbol_that_is_a_factor_has_its_loading(k: int) -> None:
 def test_market_total_is_the_simple_beta_on_a_full_window() -> None:
     """Promise: whatever the styles take of the market, the total is what a regression on the market alone says."""
     returns, factors = make_returns()
-    for method in ("ols", "ridge", "univariate", "bayes"):
+    for method in ("ols", "ridge", "univariate"):
         fits = fit_model(returns, factors, [300, 419], method)
         for d, end in enumerate([300, 419]):
             for s in range(SYMBOLS):
@@ -341,7 +341,7 @@ def test_ridge_standard_errors_are_those_of_a_simulation() -> None:
     assert (fits.residual_vol**2).mean() == pytest.approx(252 * 0.01**2, rel=0.005)
 
 
-#: What is expected of betas before any return is seen: shared/fixed, by factor.
+#: What is expected of betas before any return is seen: the fixed prior, by factor.
 PRIOR_MEAN, PRIOR_SD = np.array([1.0, 0, 0, 0]), np.array([0.15, 0.55, 0.58, 0.23])
 
 
