@@ -9,9 +9,12 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, hit_rate
-from assets.inputs import price_sessions
 from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.shared.definition import Frame, table_asset
+from assets.shared.look_back import price_sessions
+from assets.shared.recorder import Cell, Recorder
+from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.tables import daily_price
@@ -31,22 +34,14 @@ class Purchase:
     failure: str = ""  # why fetching ended early
 
 
-def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, live: bool) -> dg.AssetsDefinition:
-    """Make the asset; sessions before `first_partition` are stored as look-back and are no partitions.
+def asset(frame: Frame) -> dg.AssetsDefinition:
+    """Make the asset; sessions before the first partition are stored as look-back and are no partitions."""
 
-    A `live` source follows the market, so its prices are expected to be fresh.
-    """
-
-    @dg.asset(
-        name="daily_prices",
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="market_data",
-        kinds={"sql"},
-        owners=["team:market-data"],
-        code_version="1",
+    @table_asset(
+        "daily_prices",
+        frame,
         pool="price_source",
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if live else None,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None,
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
             "Fetched once from the price source, with the sessions before it that betas and volatility look back on."
@@ -58,7 +53,7 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
         database: dg.ResourceParam[Database],
         price_source: dg.ResourceParam[PriceSource],
     ) -> dg.MaterializeResult[None]:
-        block = Block.of_run(context, "symbol", config)
+        block = block_of_run(context, "symbol", config)
         record, clock = Recorder(context, block.dimension), Stopwatch()
         grid = price_sessions(block.sessions[0], block.sessions[-1])
         with database.read() as connection:
@@ -68,17 +63,14 @@ def asset(partitions: dg.MultiPartitionsDefinition, first_partition: date, *, li
         bought = _buy(database, price_source, block.keys, grid, wanted, clock)
         stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
         metadata: dict[str, Any] = {
-            "requested": stored + skipped,
-            "records_stored": stored,
-            "records_skipped_cached": skipped,
-            "cache_hit_rate": hit_rate(stored, skipped),
+            **row_counts(stored, skipped),
             "symbols_fetched": bought.symbols,
             "api_calls": bought.calls,
             "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
             "seconds": clock.seconds,
         }
         context.log.info(f"Stored {stored} prices of {bought.symbols} symbols in {bought.calls} provider calls")
-        record([cell for cell in bought.cells if cell.session >= first_partition], metadata)
+        record([cell for cell in bought.cells if cell.session >= frame.first_date], metadata)
         if bought.failure:
             raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
         return dg.MaterializeResult(metadata=metadata)

@@ -6,30 +6,26 @@ from typing import Any
 
 import dagster as dg
 
-from assets import symbol_results
-from assets.block import BlockConfig
 from assets.factor_models import FactorModel
 from assets.numerics import regression
 from assets.numerics.returns import simple_returns
-from assets.symbol_results import Columns, SymbolResult
+from assets.shared import symbol_rows
+from assets.shared.definition import Frame, table_asset
+from assets.shared.run_block import BlockConfig
+from assets.shared.symbol_rows import SymbolResult
 from resources.database import results
+from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.prices import PricePanel
 from resources.database.tables import FACTORS, factor_exposure
 
 
-def asset(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+def asset(frame: Frame) -> dg.AssetsDefinition:
     """Make the asset."""
 
-    @dg.asset(
-        name="factor_exposures",
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=["daily_prices"],
-        group_name="symbol_risk",
-        kinds={"sql"},
-        owners=["team:risk"],
-        code_version="1",
+    @table_asset(
+        "factor_exposures",
+        frame,
         description=(
             "One row is the regression of one symbol's returns on the factors of the model, over the 252 sessions up "
             "to a session: betas, standard errors, fit and quality, or the reason why there is none. Computed once "
@@ -44,7 +40,7 @@ def asset(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with database.write() as connection:
             results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
-        return symbol_results.materialize(context, config, database, result(factor_model, replace=config.force))
+        return symbol_rows.materialize(context, config, database, result(factor_model, replace=config.force))
 
     return factor_exposures
 

@@ -1,7 +1,7 @@
 """Factor models: which factors, from which proxies, fitted how.
 
 Not here: the fitting (`assets.numerics.regression`), and reading a model that a user wrote
-(`sigma_dagster.model_file`).
+(`assets.model_file`).
 """
 
 import hashlib

@@ -1,19 +1,17 @@
 """How the assets are divided: by symbol, by portfolio, and by the date of an exchange session.
 
 Here belong the partition definitions that assets, jobs and sensors share. Not here: which partitions are to be
-computed (`sigma_dagster.planner`) and which sessions exist (`resources.calendar`).
+computed (`sigma_dagster.planning.planner`) and which sessions exist (`resources.calendar`).
 """
 
 from datetime import date, datetime, time, timedelta
 
 import dagster as dg
 
+from assets.catalogue import DIMENSIONS
 from resources import calendar
 
 KEY_FORMAT = "%Y-%m-%d"
-
-symbol_partitions = dg.DynamicPartitionsDefinition(name="symbol")
-portfolio_partitions = dg.DynamicPartitionsDefinition(name="portfolio")
 
 
 def date_partitions(start: date, end: date | None = None) -> dg.TimeWindowPartitionsDefinition:
@@ -38,14 +36,10 @@ def date_partitions(start: date, end: date | None = None) -> dg.TimeWindowPartit
     )
 
 
-def symbol_date_partitions(dates: dg.TimeWindowPartitionsDefinition) -> dg.MultiPartitionsDefinition:
-    """Session by symbol, with keys such as `2022-12-28|AAPL`."""
-    return dg.MultiPartitionsDefinition({"date": dates, "symbol": symbol_partitions})
-
-
-def portfolio_date_partitions(dates: dg.TimeWindowPartitionsDefinition) -> dg.MultiPartitionsDefinition:
-    """Session by portfolio, with keys such as `2022-12-28|core`."""
-    return dg.MultiPartitionsDefinition({"date": dates, "portfolio": portfolio_partitions})
+def by_dimension(dates: dg.TimeWindowPartitionsDefinition) -> dict[str, dg.MultiPartitionsDefinition]:
+    """Session by key, with keys such as `2022-12-28|AAPL`, for each dimension that a key may have."""
+    keys = {dimension: dg.DynamicPartitionsDefinition(name=dimension) for dimension in DIMENSIONS}
+    return {name: dg.MultiPartitionsDefinition({"date": dates, name: of_name}) for name, of_name in keys.items()}
 
 
 def _holidays(first: date, last: date) -> list[datetime]:

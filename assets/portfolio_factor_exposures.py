@@ -7,13 +7,15 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Connection
 
-from assets import book, portfolio_results
-from assets.block import BlockConfig
-from assets.book import Book, SymbolExposures
 from assets.factor_models import FactorModel
 from assets.numerics import portfolio, regression
 from assets.numerics.risk import NO_SPLIT_UNIVARIATE
-from assets.portfolio_results import Columns, PortfolioResult
+from assets.shared import portfolio_rows, valuation
+from assets.shared.definition import Frame, table_asset
+from assets.shared.portfolio_rows import PortfolioResult
+from assets.shared.run_block import BlockConfig
+from assets.shared.valuation import SymbolExposures, Valuation
+from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
 
@@ -24,18 +26,12 @@ class PortfolioExposuresConfig(BlockConfig):
     onboarding: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field
 
 
-def asset(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+def asset(frame: Frame) -> dg.AssetsDefinition:
     """Make the asset."""
 
-    @dg.asset(
-        name="portfolio_factor_exposures",
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[dg.AssetDep("factor_exposures", partition_mapping=all_symbols()), "positions"],
-        group_name="portfolio_risk",
-        kinds={"sql"},
-        owners=["team:portfolio-risk"],
-        code_version="1",
+    @table_asset(
+        "portfolio_factor_exposures",
+        frame,
         description=(
             "One row is one portfolio on one session: its exposure to each factor (its symbols' betas, weighted by "
             "value), how much of its value they cover, and how its variance splits. The metadata carry the numbers of "
@@ -48,19 +44,9 @@ def asset(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
         database: dg.ResourceParam[Database],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
-        return portfolio_results.materialize(context, config, database, result(factor_model), config.onboarding)
+        return portfolio_rows.materialize(context, config, database, result(factor_model), config.onboarding)
 
     return portfolio_factor_exposures
-
-
-def all_symbols() -> dg.MultiPartitionMapping:
-    """Say that a portfolio's session rests on the same session of all symbols."""
-    return dg.MultiPartitionMapping(
-        {
-            "symbol": dg.DimensionPartitionMapping("portfolio", dg.AllPartitionMapping()),
-            "date": dg.DimensionPartitionMapping("date", dg.IdentityPartitionMapping()),
-        }
-    )
 
 
 def result(model: FactorModel) -> PortfolioResult:
@@ -75,9 +61,9 @@ def result(model: FactorModel) -> PortfolioResult:
     )
 
 
-def _compute(model: FactorModel, connection: Connection, loaded: Book) -> Columns:
+def _compute(model: FactorModel, connection: Connection, loaded: Valuation) -> Columns:
     weights = loaded.weights
-    own = book.load_exposures(connection, loaded, model.key, model.factor_names)
+    own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
     exposures = portfolio.expose(weights, own.beta, own.se, own.market_total, own.quality)
     columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
     for k, name in enumerate(model.factor_names):
@@ -91,8 +77,10 @@ def _compute(model: FactorModel, connection: Connection, loaded: Book) -> Column
     return {**columns, **_split_columns(model, loaded, own, columns["reason"])}
 
 
-def _split_columns(model: FactorModel, loaded: Book, own: SymbolExposures, reason: Sequence[str | None]) -> Columns:
-    split = book.split_risk(loaded, own, model, loaded.panel)
+def _split_columns(
+    model: FactorModel, loaded: Valuation, own: SymbolExposures, reason: Sequence[str | None]
+) -> Columns:
+    split = valuation.split_risk(loaded, own, model, loaded.panel)
     if split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
         return {"reason": [why or NO_SPLIT_UNIVARIATE for why in reason]}

@@ -22,9 +22,9 @@ from benchmarks.measure import Method, Row, Work, compare
 from benchmarks.regressions import fit_one
 from benchmarks.tables import store_row
 from resources.database.tables import daily_price
-from sigma_dagster import onboarding as onboarding_of_sigma
-from sigma_dagster.environment import Environment
-from sigma_dagster.holdings import read_holdings
+from sigma_dagster.portfolio import onboarding as onboarding_of_sigma
+from sigma_dagster.portfolio.holdings import read_holdings
+from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT, Settings
 
 LAST = date(2022, 12, 28)
@@ -37,27 +37,27 @@ def onboarding() -> Iterator[Row]:
         after_core, after_growth = Path(folder) / "core", Path(folder) / "growth"
         onboard(environment(after_core), "core")
         shutil.copytree(after_core, after_growth)
-        env = environment(after_growth)
-        onboard(env, "growth")
-        targets = env.sessions(LAST)
+        services = environment(after_growth)
+        onboard(services, "growth")
+        targets = services.sessions(LAST)
         methods = [
-            Method("per_position", partial(_per_position, env), SAMPLED_SESSIONS / len(targets)),
+            Method("per_position", partial(_per_position, services), SAMPLED_SESSIONS / len(targets)),
             Method("ours", partial(_onboarding, after_core)),
         ]
         yield from compare("onboarding", f"15x{len(targets)}", methods)
-        env.database.engine.dispose()
+        services.database.engine.dispose()
 
 
-def environment(home: Path, **variables: str) -> Environment:
+def environment(home: Path, **variables: str) -> Services:
     """The parts of the product over a home of its own; settings that are not named have their defaults."""
-    return Environment.of(Settings.from_environment({**variables, "SIGMA_HOME": str(home)}))
+    return Services.of(Settings.from_environment({**variables, "SIGMA_HOME": str(home)}))
 
 
-def onboard(env: Environment, name: str) -> None:
+def onboard(services: Services, name: str) -> None:
     """Onboard an example portfolio, as the command line does."""
-    lots = read_holdings(PROJECT / "examples" / f"{name}.csv", as_of=LAST, source=env.source).lots
+    lots = read_holdings(PROJECT / "examples" / f"{name}.csv", as_of=LAST, source=services.source).lots
     started = time.perf_counter()
-    onboarding_of_sigma.onboard(env, name, lots, None, LAST, say=lambda _: None, started=started)
+    onboarding_of_sigma.onboard(services, name, lots, None, LAST, say=lambda _: None, started=started)
 
 
 @contextmanager
@@ -65,29 +65,31 @@ def _onboarding(after_core: Path) -> Iterator[Work]:
     with TemporaryDirectory() as folder:
         home = Path(folder) / "sigma"
         shutil.copytree(after_core, home)
-        env = environment(home)
-        yield lambda: onboard(env, "growth")
-        env.database.engine.dispose()
+        services = environment(home)
+        yield lambda: onboard(services, "growth")
+        services.database.engine.dispose()
 
 
 @contextmanager
-def _per_position(env: Environment) -> Iterator[Work]:
-    lots = read_holdings(PROJECT / "examples" / "growth.csv", as_of=LAST, source=env.source).lots
-    targets = env.sessions(LAST)[-SAMPLED_SESSIONS:]
-    yield lambda: per_position(env, [lot.symbol for lot in lots], targets)
+def _per_position(services: Services) -> Iterator[Work]:
+    lots = read_holdings(PROJECT / "examples" / "growth.csv", as_of=LAST, source=services.source).lots
+    targets = services.sessions(LAST)[-SAMPLED_SESSIONS:]
+    yield lambda: per_position(services, [lot.symbol for lot in lots], targets)
 
 
-def per_position(env: Environment, symbols: Sequence[str], targets: Sequence[date]) -> None:
+def per_position(services: Services, symbols: Sequence[str], targets: Sequence[date]) -> None:
     """Read the prices once a position; then align, fit, delete and insert for each date, one transaction a position."""
     for symbol in symbols:
-        with env.database.write() as connection:
-            returns = daily_returns(connection, [symbol, *env.model.proxies])
-            of_factors = env.model.factor_returns(returns.to_numpy(), list(returns.columns))
-            factors = pd.DataFrame(of_factors, returns.index, list(env.model.factor_names))
+        with services.database.write() as connection:
+            returns = daily_returns(connection, [symbol, *services.model.proxies])
+            of_factors = services.model.factor_returns(returns.to_numpy(), list(returns.columns))
+            factors = pd.DataFrame(of_factors, returns.index, list(services.model.factor_names))
             for day in targets:
                 fitted = fit_one(returns[symbol][: pd.Timestamp(day)], factors)
-                row = exposure_row(fitted, env.model.factor_names)
-                store_row(connection, {"symbol": symbol, "session": day.isoformat(), "model": env.model.key, **row})
+                row = exposure_row(fitted, services.model.factor_names)
+                store_row(
+                    connection, {"symbol": symbol, "session": day.isoformat(), "model": services.model.key, **row}
+                )
 
 
 def daily_returns(connection: sa.Connection, symbols: Sequence[str]) -> pd.DataFrame:

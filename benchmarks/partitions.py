@@ -28,16 +28,16 @@ import sqlalchemy as sa
 import yaml
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from assets.shared.block import Block
 from benchmarks.measure import Method, Row, Work, compare
 from benchmarks.onboarding import LAST, environment
 from resources.database import portfolios
 from resources.database.portfolios import Lot
-from sigma_dagster import onboarding
-from sigma_dagster.build import build_defs
-from sigma_dagster.environment import Environment
-from sigma_dagster.instance import open_instance
-from sigma_dagster.planner import Block
-from sigma_dagster.runner import Runner
+from sigma_dagster.orchestration import compute
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.orchestration.instance import open_instance
+from sigma_dagster.runs.runner import Runner
+from sigma_dagster.services import Services
 
 N_SYMBOLS = 20
 STOCK_SESSIONS = 10
@@ -60,7 +60,7 @@ class Store:
 
 
 NewStore = Callable[[Path], Store]
-Start = Callable[[dg.DagsterInstance, Environment, Block], None]
+Start = Callable[[dg.DagsterInstance, Services, Block], None]
 
 
 def partitions_sqlite() -> Iterator[Row]:
@@ -94,17 +94,17 @@ def _compare(case: str, new_store: NewStore) -> Iterator[Row]:
             yield replace(row, kb=round(median(kb[row.method]), 2))
 
 
-def start_as_planner(instance: dg.DagsterInstance, env: Environment, block: Block) -> None:
+def start_as_planner(instance: dg.DagsterInstance, services: Services, block: Block) -> None:
     """Run the block as the command line does."""
-    Runner(instance, build_defs(env), lambda _: None).run(block)
+    Runner(instance, build_defs(services), lambda _: None).run(block)
 
 
-def start_as_ui(instance: dg.DagsterInstance, env: Environment, block: Block) -> None:
+def start_as_ui(instance: dg.DagsterInstance, services: Services, block: Block) -> None:
     """Run the block as a backfill from the UI does: its partitions stand in the tags of a run of no job."""
     instance.add_dynamic_partitions(block.dimension, block.keys)
     start = dg.MultiPartitionKey({"date": block.first.isoformat(), block.dimension: block.keys[0]})
     end = dg.MultiPartitionKey({"date": block.last.isoformat(), block.dimension: block.keys[-1]})
-    build_defs(env).resolve_implicit_global_asset_job_def().execute_in_process(
+    build_defs(services).resolve_implicit_global_asset_job_def().execute_in_process(
         QUIET,
         instance=instance,
         tags={ASSET_PARTITION_RANGE_START_TAG: start, ASSET_PARTITION_RANGE_END_TAG: end},
@@ -114,17 +114,17 @@ def start_as_ui(instance: dg.DagsterInstance, env: Environment, block: Block) ->
 
 def _prepare(home: Path) -> Block:
     """Store a portfolio of 20 symbols and their prices; give the block of what is missing then."""
-    env = environment(home)
-    symbols = [name for name in env.source.symbols() or () if name not in env.model.proxies][:N_SYMBOLS]
+    services = environment(home)
+    symbols = [name for name in services.source.symbols() or () if name not in services.model.proxies][:N_SYMBOLS]
     lots = [Lot(name, 10.0, 100.0, date(2020, 1, 2)) for name in symbols]
-    with env.database.write() as connection:
+    with services.database.write() as connection:
         portfolios.store(connection, "book", lots, None, LAST)
-    everything = onboarding.plan(env, ["book"], LAST).blocks[0]
+    everything = compute.plan(services, ["book"], LAST).blocks[0]
     only_prices = tuple(step for step in everything.steps if step.asset not in ASSETS)
-    with open_instance(env.settings) as instance:
-        start_as_planner(instance, env, replace(everything, steps=only_prices))
-    block = onboarding.plan(env, ["book"], LAST).blocks[0]
-    env.database.engine.dispose()
+    with open_instance(services.settings) as instance:
+        start_as_planner(instance, services, replace(everything, steps=only_prices))
+    block = compute.plan(services, ["book"], LAST).blocks[0]
+    services.database.engine.dispose()
     return block
 
 
@@ -139,14 +139,16 @@ def _run(
         shutil.copy(prepared / "sigma.db", home)
         store = new_store(home / "dagster")
         os.environ.update(store.ours)
-        env = environment(home, **store.ours)
+        services = environment(home, **store.ours)
         stock = method == "stock"
-        with _stock_instance(home / "dagster", store) if stock else open_instance(env.settings) as instance:
+        with _stock_instance(home / "dagster", store) if stock else open_instance(services.settings) as instance:
             before = store.size()
-            yield lambda: start(instance, env, block)
-            n_partitions = _check(instance, len(block.keys) * len([d for d in env.sessions(LAST) if d >= block.first]))
+            yield lambda: start(instance, services, block)
+            n_partitions = _check(
+                instance, len(block.keys) * len([d for d in services.sessions(LAST) if d >= block.first])
+            )
         kb.append((store.size() - before) / 1024 / n_partitions)
-        env.database.engine.dispose()
+        services.database.engine.dispose()
 
 
 def _check(instance: dg.DagsterInstance, expected: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from sigma_dagster import webserver
+from sigma_dagster.orchestration import webserver
 from tests.support.home import CORE, GROWTH, Home
 from tests.support.ui import free_port, kill, running, wait_for
 

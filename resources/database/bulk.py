@@ -14,13 +14,16 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, String, Table, cast
 
+#: Rows to be stored, as columns of equal length.
+Columns = Mapping[str, Sequence[Any]]
+
 #: More keys than this are not named in a query (SQLite takes 32,766 parameters): the caller picks from all rows.
 _MAX_NAMED_KEYS = 30_000
 #: From this many keys on, most of a table is asked for: counting all of it is quicker than seeking each row.
 _MANY_KEYS = 1_000
 
 
-def upsert(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> int:
+def upsert(connection: Connection, table: Table, columns: Columns) -> int:
     """Write rows given as columns of equal length, replacing rows of the same primary key; return their number."""
     rows = list(zip(*map(_plain, columns.values()), strict=True))
     if rows and connection.dialect.name == "sqlite":

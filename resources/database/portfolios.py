@@ -36,6 +36,11 @@ class Portfolio:
     basis: date  # the import session: quantities and entry prices are in its shares
     lots: tuple[Lot, ...]
 
+    @property
+    def first_entry(self) -> date:
+        """The first entry date: rows of the portfolio begin there."""
+        return min(lot.entry_date for lot in self.lots)
+
 
 #: The id of a portfolio that is not stored: no row has it.
 _UNSTORED = -1

@@ -4,16 +4,16 @@ Results are stored only if the inputs they were computed from are still the stor
 otherwise. Which rows exist is `bulk.present`'s to say.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
-from resources.database.bulk import session_text, upsert, within
+from resources.database.bulk import Columns, session_text, upsert, within
 from resources.database.tables import (
     factor_exposure,
     factor_model,
@@ -30,8 +30,6 @@ from resources.database.tables import (
 _SAME = {"rtol": 1e-9, "atol": 1e-12}
 
 _T = TypeVar("_T")
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 class InputsChangedError(RuntimeError):

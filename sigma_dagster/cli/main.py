@@ -17,17 +17,19 @@ import typer
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from assets.inputs import MissingInputsError
+from assets.model_file import ModelFileError
+from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
-from sigma_dagster import planner, risk
 from sigma_dagster.cli import render, render_risk
-from sigma_dagster.environment import AsOfError, Environment
 from sigma_dagster.errors import BlockFailedError, PortTakenError
-from sigma_dagster.holdings import HOLDINGS_HELP, Holdings, HoldingsError, portfolio_name, read_holdings
-from sigma_dagster.planner import Force, NothingToPlanError
+from sigma_dagster.planning import planner
+from sigma_dagster.planning.planner import Force, NothingToPlanError
+from sigma_dagster.portfolio import risk
+from sigma_dagster.portfolio.holdings import HOLDINGS_HELP, Holdings, HoldingsError, portfolio_name, read_holdings
+from sigma_dagster.services import AsOfError, Services
 from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
 
 app = typer.Typer(
@@ -87,12 +89,12 @@ def onboard(
 ) -> None:
     """Store a portfolio and compute what it lacks."""
     started = time.perf_counter()
-    env = _environment(computes=True)
-    session, holdings, chosen = _read(env, file, name, as_of)
-    from sigma_dagster import onboarding
+    services = _environment(computes=True)
+    session, holdings, chosen = _read(services, file, name, as_of)
+    from sigma_dagster.portfolio import onboarding
 
     done = onboarding.onboard(
-        env,
+        services,
         chosen,
         holdings.lots,
         equity,
@@ -112,9 +114,9 @@ def add(
     as_of: AsOf = None,
 ) -> None:
     """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
-    env = _environment(computes=True)
-    session, holdings, chosen = _read(env, file, name, as_of)
-    with env.database.write() as connection:
+    services = _environment(computes=True)
+    session, holdings, chosen = _read(services, file, name, as_of)
+    with services.database.write() as connection:
         stored = portfolios.store(connection, chosen, holdings.lots, equity, session)
     what = f"portfolio {chosen}, {len(holdings.lots)} positions"
     out.print(
@@ -127,11 +129,11 @@ def add(
 @app.command()
 def refresh(as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Compute whatever the stored portfolios lack, a new session included."""
-    env = _environment(computes=True)
-    session = env.as_of(as_of, datetime.now(UTC))
-    from sigma_dagster import onboarding
+    services = _environment(computes=True)
+    session = services.as_of(as_of, datetime.now(UTC))
+    from sigma_dagster.orchestration.compute import compute
 
-    tally = onboarding.compute(env, None, session, say=_say)
+    tally = compute(services, None, session, say=_say)
     _print(as_json, lambda: render.refresh_json(session, tally), lambda: render.refresh(out, session, tally))
 
 
@@ -145,16 +147,16 @@ def plan(
     """Say what is missing and what it would cost; changes nothing."""
     if file and portfolio:
         raise typer.BadParameter("give a holdings file or --portfolio, not both")
-    env = _environment(computes=True)
+    services = _environment(computes=True)
     if file:
-        session, holdings, chosen = _read(env, file, None, as_of)
-        with env.database.read() as connection:
+        session, holdings, chosen = _read(services, file, None, as_of)
+        with services.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, None, session)]
     else:
-        session = env.as_of(as_of, datetime.now(UTC))
-        wanted = _stored(env, [portfolio] if portfolio else None)
-    with env.database.read() as connection:
-        todo = planner.plan(connection, wanted, model=env.model, sessions=env.sessions(session))
+        session = services.as_of(as_of, datetime.now(UTC))
+        wanted = _stored(services, [portfolio] if portfolio else None)
+    with services.database.read() as connection:
+        todo = planner.plan(connection, wanted, model=services.model, sessions=services.sessions(session))
     _print(as_json, lambda: render.plan_json(todo), lambda: render.plan(out, todo))
 
 
@@ -163,14 +165,14 @@ def show(
     name: Annotated[str, typer.Argument(help="A stored portfolio.")], as_of: AsOf = None, as_json: AsJson = False
 ) -> None:
     """Show a portfolio's risk: factor exposures, volatility, value at risk, and where it comes from."""
-    env = _environment()
-    _stored(env, [name])
-    with env.database.read() as connection:
-        found = risk.read(connection, name, env.model, as_of or env.settings.as_of)
+    services = _environment()
+    _stored(services, [name])
+    with services.database.read() as connection:
+        found = risk.read(connection, name, services.model, as_of or services.settings.as_of)
     if found is None:
         until = f" up to {as_of}" if as_of else ""
         raise InputError(
-            f"nothing is computed of portfolio {name}{until} with the factor model {env.model.name}: "
+            f"nothing is computed of portfolio {name}{until} with the factor model {services.model.name}: "
             "run sigma onboard with its holdings file"
         )
     _print(as_json, found.to_json, lambda: render_risk.risk(out, found))
@@ -183,12 +185,12 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Examine a symbol's factor regression with statsmodels: what its betas are worth."""
-    env = _environment()
-    from sigma_dagster import diagnosis
+    services = _environment()
     from sigma_dagster.cli import render_diagnosis
+    from sigma_dagster.portfolio import diagnosis
 
-    with env.database.read() as connection:
-        found = diagnosis.diagnose(connection, symbol.strip().upper(), env.model, as_of or env.settings.as_of)
+    with services.database.read() as connection:
+        found = diagnosis.diagnose(connection, symbol.strip().upper(), services.model, as_of or services.settings.as_of)
     _print(as_json, found.to_json, lambda: render_diagnosis.diagnosis(out, found))
 
 
@@ -202,45 +204,45 @@ def list_portfolios(as_json: AsJson = False) -> None:
 @app.command(hidden=True)
 def demo() -> None:
     """Onboard the two example portfolios and compare."""
-    env = _environment(computes=True)
-    from sigma_dagster import onboarding
+    services = _environment(computes=True)
+    from sigma_dagster.portfolio import onboarding
 
     reports = []
     for file in ("core.csv", "growth.csv"):
         started = time.perf_counter()
-        session, holdings, chosen = _read(env, PROJECT / "examples" / file, None, None)
-        reports.append(onboarding.onboard(env, chosen, holdings.lots, None, session, say=_say, started=started))
+        session, holdings, chosen = _read(services, PROJECT / "examples" / file, None, None)
+        reports.append(onboarding.onboard(services, chosen, holdings.lots, None, session, say=_say, started=started))
     render.demo(out, *reports)
 
 
 @app.command(hidden=True)
 def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     """Start the Dagster UI and daemon on this machine's loopback."""
-    env = _environment(computes=True)
-    from sigma_dagster import webserver
+    services = _environment(computes=True)
+    from sigma_dagster.orchestration import webserver
 
-    webserver.serve(env, port)
+    webserver.serve(services, port)
 
 
-def _environment(*, computes: bool = False) -> Environment:
-    env = Environment.of(Settings.from_environment(os.environ))
+def _environment(*, computes: bool = False) -> Services:
+    services = Services.of(Settings.from_environment(os.environ))
     if computes:
-        env.check_proxies()
-    return env
+        services.check_proxies()
+    return services
 
 
-def _read(env: Environment, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
-    session = env.as_of(as_of, datetime.now(UTC))
-    env.sessions(session)  # a date that cannot be computed is refused before anything is stored
+def _read(services: Services, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
+    session = services.as_of(as_of, datetime.now(UTC))
+    services.sessions(session)  # a date that cannot be computed is refused before anything is stored
     chosen = portfolio_name(name, file)
-    holdings = read_holdings(file, as_of=session, source=env.source)
+    holdings = read_holdings(file, as_of=session, source=services.source)
     if holdings.ignored_columns:
         _say(f"Ignored columns: {', '.join(holdings.ignored_columns)}")
     return session, holdings, chosen
 
 
-def _stored(env: Environment, names: list[str] | None) -> list[Portfolio]:
-    with env.database.read() as connection:
+def _stored(services: Services, names: list[str] | None) -> list[Portfolio]:
+    with services.database.read() as connection:
         found = portfolios.load(connection, names)
         if names and not found:
             known = ", ".join(portfolios.names(connection)) or "none yet: sigma onboard FILE"
@@ -268,6 +270,7 @@ def _fail(status: int, message: str) -> NoReturn:
 _WRONG_INPUT = (
     InputError,
     SettingsError,
+    ModelFileError,
     AsOfError,
     NothingToPlanError,
     UnknownSourceError,

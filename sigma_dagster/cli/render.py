@@ -12,10 +12,11 @@ from rich.console import Console
 from resources.database.portfolios import Portfolio
 from sigma_dagster.cli.render_risk import headline, summary
 from sigma_dagster.cli.tables import table
-from sigma_dagster.planner import WorkPlan
+from sigma_dagster.planning.planner import WorkPlan
 
 if TYPE_CHECKING:
-    from sigma_dagster.onboarding import Onboarding, Tally
+    from sigma_dagster.planning.work import Tally
+    from sigma_dagster.portfolio.onboarding import Onboarding
 
 
 def onboarding(out: Console, done: "Onboarding") -> None:
@@ -96,7 +97,7 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
     made = table("portfolio", "positions", "symbols", "first entry", "imported as of")
     for one in found:
         symbols = {lot.symbol for lot in one.lots}
-        first = min(lot.entry_date for lot in one.lots)
+        first = one.first_entry
         made.add_row(one.name, f"{len(one.lots):,}", f"{len(symbols):,}", f"{first}", f"{one.basis}")
     out.print(made)
 
@@ -109,7 +110,7 @@ def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
                 "portfolio": one.name,
                 "positions": len(one.lots),
                 "symbols": len({lot.symbol for lot in one.lots}),
-                "first_entry": min(lot.entry_date for lot in one.lots).isoformat(),
+                "first_entry": one.first_entry.isoformat(),
                 "equity": one.equity,
             }
             for one in found

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from sigma_dagster.cli.tables import number, percent, print_rows, words
-from sigma_dagster.diagnosis import Diagnosis, Influence, Residuals
+from sigma_dagster.portfolio.diagnosis import Diagnosis, Influence, Residuals
 
 
 def diagnosis(out: Console, found: Diagnosis) -> None:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
 from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
-from sigma_dagster.risk import Risk
+from sigma_dagster.portfolio.risk import Risk
 
 _POSITIONS_SHOWN = 25
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}

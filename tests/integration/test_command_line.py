@@ -231,7 +231,12 @@ def test_reading_commands_do_not_import_dagster(core_home: Home, arguments: list
     )
     _, environment = core_home.command()
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout

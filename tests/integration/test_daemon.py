@@ -58,9 +58,9 @@ def _recorded(home: Home) -> dict[str, Counter[str]]:
 
 def _rows(home: Home) -> dict[str, set[str]]:
     """The partitions of each asset that have a row."""
-    env = home.environment()
+    services = home.environment()
     names = {**TABLES, **PORTFOLIO_TABLES}
-    with env.database.read() as connection:
+    with services.database.read() as connection:
         found = {}
         for asset, table in names.items():
             if asset in TABLES:
@@ -68,17 +68,17 @@ def _rows(home: Home) -> dict[str, set[str]]:
             else:
                 query = f"SELECT session, name FROM {table} JOIN portfolio ON id = portfolio_id"  # noqa: S608
             found[asset] = {f"{session}|{key}" for session, key in connection.execute(sa.text(query))}
-    env.database.engine.dispose()
+    services.database.engine.dispose()
     return found
 
 
 def _written_at(home: Home) -> dict[tuple[str, str], Any]:
     """When each factor exposure was written."""
-    env = home.environment()
+    services = home.environment()
     table = factor_exposure.c
-    with env.database.read() as connection:
+    with services.database.read() as connection:
         rows = connection.execute(sa.select(table.session, table.symbol, table.computed_at, table.beta_market)).all()
-    env.database.engine.dispose()
+    services.database.engine.dispose()
     return {(f"{row[0]}", row[1]): row[2:] for row in rows}
 
 

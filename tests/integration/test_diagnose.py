@@ -11,10 +11,11 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
 
+from assets import model_file
 from assets.factor_models import SAMPLE_5, FactorModel
-from assets.inputs import MissingInputsError
-from sigma_dagster import diagnosis, model_file
-from sigma_dagster.diagnosis import Diagnosis
+from assets.shared.look_back import MissingInputsError
+from sigma_dagster.portfolio import diagnosis
+from sigma_dagster.portfolio.diagnosis import Diagnosis
 from tests.support.home import ROOT, Home
 
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"

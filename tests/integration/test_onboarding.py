@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from assets.factor_models import SAMPLE_5
-from sigma_dagster.planner import Force
+from sigma_dagster.planning.planner import Force
 from tests.support.home import CORE, GROWTH, LAST, RESULT_TABLES, Home, assert_same, lot, lots
 from tests.support.sources import RecordedSource
 

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from sigma_dagster.errors import BlockFailedError
-from sigma_dagster.planner import Force
+from sigma_dagster.planning.planner import Force
 from tests.support.home import RESULT_TABLES, Home, assert_same, lot, lots
 from tests.support.sources import RecordedSource, at_price, without
 

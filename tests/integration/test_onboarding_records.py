@@ -15,8 +15,8 @@ import dagster as dg
 import pytest
 
 from assets.checks import CHECKS
-from sigma_dagster import block_runs
-from sigma_dagster.planner import Block
+from assets.shared.block import Block
+from sigma_dagster.runs import request
 from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, holdings, lot, lots
 
 ASSETS = (*TABLES, *PORTFOLIO_TABLES)
@@ -106,7 +106,7 @@ def test_checks_have_answers(read_home: Home) -> None:
 #: Runs a command of ours in a process where recording the materializations of one asset is the last thing it does.
 KILLED = """
 import os, signal, sys
-from assets import block
+from assets.shared import block
 record, (fatal, count, *arguments) = block.record_materializations, sys.argv[1:]
 def record_or_die(instance, run, asset_key, partitions, **more):
     if asset_key.to_user_string() == fatal:
@@ -209,7 +209,7 @@ def test_two_processes_may_register_the_same_partitions_at_once(home: Home) -> N
     def register_all(_who: int) -> None:
         for block in rounds:
             together.wait(timeout=30)
-            block_runs.register(instance, block)
+            request.register(instance, block)
 
     with home.instance() as instance, ThreadPoolExecutor(2) as threads:
         list(threads.map(register_all, range(2)))

@@ -15,7 +15,7 @@ from resources.database.tables import (
     portfolio_volatility,
     symbol_volatility,
 )
-from sigma_dagster.planner import Force
+from sigma_dagster.planning.planner import Force
 from tests.conftest import SMALL
 from tests.support.home import CORE, GROWTH, Home, assert_same, lots
 from tests.support.sources import RecordedSource
@@ -40,10 +40,10 @@ def rows(home: Home, table: sa.Table) -> list[dict[str, Any]]:
     query = sa.select(table)
     if "portfolio_id" in table.c:
         query = query.add_columns(portfolio.c.name).join(portfolio)
-    env = home.environment()
-    with env.database.read() as connection:
+    services = home.environment()
+    with services.database.read() as connection:
         found = [dict(row) for row in connection.execute(query).mappings()]
-    env.database.engine.dispose()
+    services.database.engine.dispose()
     for row in found:
         row.pop("computed_at", None)
         row.pop("portfolio_id", None)

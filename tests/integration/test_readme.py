@@ -12,7 +12,7 @@ import pytest
 
 from docs import screenshots
 from resources.database.tables import FACTORS
-from sigma_dagster.holdings import HOLDINGS_HELP
+from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
 from sigma_dagster.settings import Settings
 from tests.support.home import ROOT, Home
 

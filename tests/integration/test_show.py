@@ -13,10 +13,11 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from assets import model_file
 from assets.factor_models import SAMPLE_5, FactorModel
 from resources.sources.base import PriceRow
-from sigma_dagster import model_file, risk
-from sigma_dagster.risk import Risk
+from sigma_dagster.portfolio import risk
+from sigma_dagster.portfolio.risk import Risk
 from tests.support.home import CORE, LAST, ROOT, Home, lot
 from tests.support.sources import RecordedSource, at_price, without
 

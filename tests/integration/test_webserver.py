@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from dagster._daemon.auto_run_reexecution import event_log_consumer
 
-from sigma_dagster import webserver
+from sigma_dagster.orchestration import webserver
 from tests.support.home import Home
 
 SECONDS_TO_START = 120

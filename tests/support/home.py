@@ -25,14 +25,14 @@ from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
 from resources.sources.sample import SampleSource
-from sigma_dagster import onboarding
-from sigma_dagster.build import build_defs
 from sigma_dagster.cli.main import main
-from sigma_dagster.environment import Environment
-from sigma_dagster.holdings import read_holdings
-from sigma_dagster.instance import open_instance
-from sigma_dagster.onboarding import Onboarding
-from sigma_dagster.planner import Force
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.orchestration.instance import open_instance
+from sigma_dagster.planning.planner import Force
+from sigma_dagster.portfolio import onboarding
+from sigma_dagster.portfolio.holdings import read_holdings
+from sigma_dagster.portfolio.onboarding import Onboarding
+from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -77,11 +77,11 @@ class Home:
 
     def environment(
         self, source: PriceSource | None = None, model: FactorModel = SAMPLE_5, **settings: str
-    ) -> Environment:
+    ) -> Services:
         """The parts that every command works with, over this home; `settings` are variables without SIGMA_."""
         variables = {**self.variables, **{f"SIGMA_{name.upper()}": value for name, value in settings.items()}}
         made = Settings.from_environment({**variables, "SIGMA_HOME": str(self.path)})
-        return Environment(made, Database(made.database_url), source or SampleSource(), model)
+        return Services(made, Database(made.database_url), source or SampleSource(), model)
 
     def create(self) -> None:
         """Make the databases that the first command makes."""
@@ -104,16 +104,16 @@ class Home:
     ) -> Onboarding:
         """Onboard a holdings file, or lots, in this process."""
         self.said = []
-        env = self.environment(source, model, **settings)
-        lots = read_holdings(book, as_of=as_of, source=env.source).lots if isinstance(book, Path) else book
+        services = self.environment(source, model, **settings)
+        lots = read_holdings(book, as_of=as_of, source=services.source).lots if isinstance(book, Path) else book
         name = name or (book.stem if isinstance(book, Path) else "book")
         started = time.perf_counter()
         try:
             return onboarding.onboard(
-                env, name, lots, equity, as_of, force=force, say=self.said.append, started=started
+                services, name, lots, equity, as_of, force=force, say=self.said.append, started=started
             )
         finally:
-            env.database.engine.dispose()
+            services.database.engine.dispose()
 
     def materialize(
         self,
@@ -125,8 +125,8 @@ class Home:
         config: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Materialize assets over a range of partitions as the Dagster UI does: Dagster records them itself."""
-        env, names = self.environment(source), assets.split()
-        defs = build_defs(env)
+        services, names = self.environment(source), assets.split()
+        defs = build_defs(services)
         dimension = "portfolio" if names[0].startswith("portfolio") else "symbol"
         with self.instance() as instance:
             keys = [key.split("|")[1] for key in (first, last)]
@@ -143,7 +143,7 @@ class Home:
                     raise_on_error=False,
                 )
             finally:
-                env.database.engine.dispose()
+                services.database.engine.dispose()
 
     # --- the command line
 

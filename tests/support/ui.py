@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sigma_dagster import webserver
+from sigma_dagster.orchestration import webserver
 from tests.support.home import Home
 
 SECONDS_TO_START = 120

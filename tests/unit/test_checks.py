@@ -10,7 +10,7 @@ from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database.tables import daily_price
 from resources.sources.base import PriceSource
-from sigma_dagster.build import build_defs
+from sigma_dagster.orchestration.build import build_defs
 from tests.support.home import LAST, Home
 from tests.support.sources import LiveSource, RecordedSource
 
@@ -24,35 +24,35 @@ def test_trap_27_one_stale_proxy_is_named(core_home: Home, behind: int) -> None:
     end = calendar.shift(LAST, -behind)
     with core_home.sql() as connection:
         connection.execute("DELETE FROM daily_price WHERE symbol = 'SIZE' AND session > ?", [end.isoformat()])
-    env = core_home.environment()
+    services = core_home.environment()
     expected = [f"SIZE ({end})"] if behind > MAX_SESSIONS_BEHIND else []
-    assert stale_proxies(env.database, SAMPLE_5, LAST) == expected
-    env.database.engine.dispose()
+    assert stale_proxies(services.database, SAMPLE_5, LAST) == expected
+    services.database.engine.dispose()
 
 
 def test_trap_27_a_known_absence_is_not_fresh(core_home: Home) -> None:
     """Rows that say that the source has no price make no proxy fresh; one without any close has its own words."""
-    env = core_home.environment()
+    services = core_home.environment()
     late = calendar.shift(LAST, -MAX_SESSIONS_BEHIND - 1)
     price = daily_price.c
     absent = sa.update(daily_price).values(close=None, absence="no trade")
-    with env.database.write() as connection:
+    with services.database.write() as connection:
         connection.execute(absent.where(price.symbol == "USMV", price.session > late))
         connection.execute(absent.where(price.symbol == "VLUE"))
-    assert stale_proxies(env.database, SAMPLE_5, LAST) == [f"USMV ({late})", "VLUE (no price)"]
-    env.database.engine.dispose()
+    assert stale_proxies(services.database, SAMPLE_5, LAST) == [f"USMV ({late})", "VLUE (no price)"]
+    services.database.engine.dispose()
 
 
 @pytest.mark.parametrize(("source", "asked"), [(LiveSource(), True), (RecordedSource(), False)], ids=["live", "ended"])
 def test_trap_27_only_a_live_source_is_expected_to_be_fresh(core_home: Home, source: PriceSource, asked: bool) -> None:
     """The check is defined and answered for a source that follows the market, and fails on prices of 2022."""
-    env = core_home.environment(source)
-    known = {key for made in build_defs(env).asset_checks or () for key in made.check_keys}
+    services = core_home.environment(source)
+    known = {key for made in build_defs(services).asset_checks or () for key in made.check_keys}
     assert (NAME in known) == asked
     with core_home.instance() as instance:
-        checks.evaluate(instance, env.database, env.model, live=source.latest_session() is None)
+        checks.evaluate(instance, services.database, services.model, live=source.latest_session() is None)
         records = instance.event_log_storage.get_asset_check_execution_history(NAME, limit=1)
         answers = [record.event.dagster_event.asset_check_evaluation_data for record in records]
-    env.database.engine.dispose()
+    services.database.engine.dispose()
     assert [answer.passed for answer in answers] == ([False] if asked else [])
     assert all(f"{proxy} (2022-12-28)" in answer.description for answer in answers for proxy in PROXIES)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from assets import model_file
 from assets.factor_models import BUILT_IN, SAMPLE_5, FactorModel
 from benchmarks import sample_figures
-from sigma_dagster import model_file
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "numerics.md").read_text(encoding="utf-8")

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 
 from resources.sources.base import PriceRow
 from resources.sources.sample import SampleSource
-from sigma_dagster import holdings
-from sigma_dagster.holdings import HOLDINGS_HELP, Holdings, HoldingsError, Lot, RowError, portfolio_name, read_holdings
+from sigma_dagster.portfolio import holdings
+from sigma_dagster.portfolio.holdings import (
+    HOLDINGS_HELP,
+    Holdings,
+    HoldingsError,
+    Lot,
+    RowError,
+    portfolio_name,
+    read_holdings,
+)
 
 AS_OF = date(2022, 12, 28)
 HEADER = b"symbol,quantity,entry_price,entry_date,exit_date,asset_class\n"
@@ -397,5 +405,5 @@ def test_growth_shares_the_symbols_of_core() -> None:
 
 def test_reading_needs_no_pandas() -> None:
     """The command line imports this module for its help, which must appear at once."""
-    code = "import sys, sigma_dagster.holdings; sys.exit('pandas' in sys.modules or 'dagster' in sys.modules)"
+    code = "import sys, sigma_dagster.portfolio.holdings; sys.exit('pandas' in sys.modules or 'dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own code

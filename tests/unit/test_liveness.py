@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sigma_dagster.liveness import alive, forget, is_alive, left_behind
+from sigma_dagster.runs.liveness import alive, forget, is_alive, left_behind
 from tests.support.home import ROOT
 
 
@@ -34,7 +34,7 @@ def test_a_run_that_raises_is_left_behind_until_it_is_looked_after(tmp_path: Pat
 def test_a_killed_process_leaves_its_run_behind(tmp_path: Path) -> None:
     """SIGKILL runs no code of ours; the operating system frees the lock."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from sigma_dagster.liveness import alive\n"
+        "import os, signal, sys; from pathlib import Path; from sigma_dagster.runs.liveness import alive\n"
         "with alive(Path(sys.argv[1]), 'run'):\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)  # noqa: S603

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from assets import model_file
 from assets.factor_models import SAMPLE_5, US_6, Factor, FactorModel
+from assets.model_file import ModelFileError
 from assets.numerics.constants import LOOKBACK_RETURNS
 from resources.database.engine import Database
 from resources.sources.sample import SampleSource
-from sigma_dagster import model_file
-from sigma_dagster.environment import Environment
-from sigma_dagster.model_file import ModelFileError
+from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings, SettingsError
 
 RIDGE = """
@@ -57,9 +57,9 @@ def test_a_built_in_name_or_the_one_that_suits_the_sources(
 
 def test_the_setting_is_read_from_the_environment(file: Path) -> None:
     file.write_text(RIDGE)
-    env = Environment.of(Settings.from_environment({"SIGMA_FACTOR_MODEL": f" {file} "}))
-    assert env.model.name == "my-ridge"
-    assert Environment.of(Settings.from_environment({})).model is SAMPLE_5
+    services = Services.of(Settings.from_environment({"SIGMA_FACTOR_MODEL": f" {file} "}))
+    assert services.model.name == "my-ridge"
+    assert Services.of(Settings.from_environment({})).model is SAMPLE_5
 
 
 # --- a file
@@ -173,11 +173,11 @@ def test_neither_a_built_in_name_nor_a_file(setting: str) -> None:
 
 def test_a_proxy_that_the_source_lacks_is_named() -> None:
     settings = Settings.from_environment({"SIGMA_FACTOR_MODEL": "us-6", "SIGMA_AS_OF": date(2022, 12, 28).isoformat()})
-    env = Environment(settings, Database("sqlite://"), SampleSource(), US_6)
+    services = Services(settings, Database("sqlite://"), SampleSource(), US_6)
     with pytest.raises(
         SettingsError, match=r"factor model us-6: the sample has no prices of SPY, VTV, VUG, IWM, TLT; "
     ):
-        env.check_proxies()
+        services.check_proxies()
 
 
 def test_a_source_that_cannot_list_its_symbols_is_believed() -> None:
@@ -185,5 +185,5 @@ def test_a_source_that_cannot_list_its_symbols_is_believed() -> None:
         def symbols(self) -> None:  # type: ignore[override]
             return None
 
-    env = Environment(Settings.from_environment({}), Database("sqlite://"), Live(), US_6)
-    env.check_proxies()
+    services = Services(Settings.from_environment({}), Database("sqlite://"), Live(), US_6)
+    services.check_proxies()

@@ -14,7 +14,7 @@ from resources.database import portfolios, prices
 from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.sources.sample import SampleSource
-from sigma_dagster.planner import Force, NothingToPlanError, WorkPlan, plan, target_sessions
+from sigma_dagster.planning.planner import Force, NothingToPlanError, WorkPlan, plan, target_sessions
 from tests.support.contents import contents
 from tests.support.home import lot, lots
 

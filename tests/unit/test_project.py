@@ -111,8 +111,8 @@ def test_locks_have_hashes_and_no_address(name: str) -> None:
     ("module", "absent"),
     [
         ("sigma_dagster.cli.main", ["dagster", "pandas", "statsmodels", "alembic"]),
-        ("sigma_dagster.planner", ["dagster", "pandas"]),
-        ("sigma_dagster.holdings", ["dagster", "pandas", "sqlalchemy.orm"]),
+        ("sigma_dagster.planning.planner", ["dagster", "pandas"]),
+        ("sigma_dagster.portfolio.holdings", ["dagster", "pandas", "sqlalchemy.orm"]),
         ("assets.numerics.regression", ["dagster", "sqlalchemy", "pandas"]),
     ],
 )

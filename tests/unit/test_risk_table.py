@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sigma_dagster.cli import render_risk
-from sigma_dagster.risk import Position, Risk, RiskSplit
+from sigma_dagster.portfolio.risk import Position, Risk, RiskSplit
 
 NOTHING = Risk(
     portfolio="p",

@@ -13,8 +13,8 @@ from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database import portfolios
 from resources.sources.base import PriceSource
-from sigma_dagster.environment import Environment
-from sigma_dagster.schedules import build_schedules
+from sigma_dagster.orchestration.schedules import build_schedules
+from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource
 
@@ -31,7 +31,7 @@ def at(day: date) -> datetime:
 class Schedule:
     """A schedule of a home."""
 
-    env: Environment
+    services: Services
     instance: dg.DagsterInstance
     name: str
 
@@ -48,22 +48,22 @@ class Schedule:
         return str(ticked.skip_message)
 
     def _evaluate(self, now: datetime) -> ScheduleExecutionData:
-        (definition,) = [made for made in build_schedules(self.env) if made.name == self.name]
+        (definition,) = [made for made in build_schedules(self.services) if made.name == self.name]
         with dg.build_schedule_context(self.instance, scheduled_execution_time=now) as context:
             return definition.evaluate_tick(context)
 
     def add(self, name: str, symbols: str) -> None:
         """Store a portfolio as `sigma add` does."""
-        with self.env.database.write() as connection:
+        with self.services.database.write() as connection:
             portfolios.store(connection, name, lots(symbols), None, LAST)
 
 
 @contextmanager
 def schedule(home: Home, name: str, source: PriceSource | None = None, **settings: str) -> Iterator[Schedule]:
-    env = home.environment(source, **settings)
+    services = home.environment(source, **settings)
     with home.instance() as instance:
-        yield Schedule(env, instance, name)
-    env.database.engine.dispose()
+        yield Schedule(services, instance, name)
+    services.database.engine.dispose()
 
 
 def steps(request: dg.RunRequest) -> dict[str, tuple[list[str], str, str]]:

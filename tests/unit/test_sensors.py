@@ -16,9 +16,9 @@ from resources import calendar
 from resources.database import portfolios
 from resources.database.portfolios import Lot
 from resources.database.tables import daily_price, factor_exposure
-from sigma_dagster.build import build_defs
-from sigma_dagster.environment import Environment
-from sigma_dagster.sensors import BLOCK_TAG, COOL_DOWN, evaluate
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.orchestration.sensors import BLOCK_TAG, COOL_DOWN, evaluate
+from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource, RecordedSource
 
@@ -31,7 +31,7 @@ AFTER_CLOSE = calendar.complete_at(date(2022, 12, 29))  # of the session after t
 class Sensor:
     """The sensor of a home, with the parts that it works with."""
 
-    env: Environment
+    services: Services
     instance: dg.DagsterInstance
     defs: dg.Definitions
     cursor: str | None = None
@@ -39,13 +39,13 @@ class Sensor:
     def tick(self, now: datetime | None = None) -> dg.SensorResult:
         """Evaluate it as the daemon does, the cursor of the last time given back."""
         context = dg.build_sensor_context(instance=self.instance, definitions=self.defs, cursor=self.cursor)
-        result = evaluate(context, self.env, now or datetime.now(UTC))
+        result = evaluate(context, self.services, now or datetime.now(UTC))
         self.cursor = result.cursor or self.cursor
         return result
 
     def add(self, name: str, book: Sequence[Lot]) -> None:
         """Store a portfolio as `sigma add` does."""
-        with self.env.database.write() as connection:
+        with self.services.database.write() as connection:
             portfolios.store(connection, name, book, None, LAST)
 
     def submit(self, request: dg.RunRequest) -> dg.DagsterRun:
@@ -75,16 +75,16 @@ class Sensor:
 
     def delete(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> None:
         """Delete rows past all of the product's code."""
-        with self.env.database.write() as connection:
+        with self.services.database.write() as connection:
             connection.execute(sa.delete(table).where(*where))
 
 
 @contextmanager
 def sensor_of(home: Home, source: RecordedSource | None = None, **settings: str) -> Iterator[Sensor]:
-    env = home.environment(source, **settings)
+    services = home.environment(source, **settings)
     with home.instance() as instance:
-        yield Sensor(env, instance, build_defs(env))
-    env.database.engine.dispose()
+        yield Sensor(services, instance, build_defs(services))
+    services.database.engine.dispose()
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_trap_24_a_symbol_far_behind_keeps_nobody_back(core: Sensor, behind: str
 def test_trap_24_a_symbol_far_ahead_pulls_nobody_along(core: Sensor) -> None:
     """A held symbol with prices of later sessions neither has them bought for the others nor hides what they lack."""
     later = calendar.sessions(date(2022, 12, 29), date(2023, 3, 1))
-    with core.env.database.write() as connection:
+    with core.services.database.write() as connection:
         rows = [{"symbol": "KO", "session": day, "close": 60.0, "source": "test"} for day in later]
         connection.execute(sa.insert(daily_price), rows)
     now = calendar.complete_at(date(2023, 3, 1))

@@ -1,22 +1,24 @@
 """What the two symbol assets have in common: find what is missing, load its prices, compute, write, report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Table
 
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, facts_of, groups, hit_rate
-from assets.inputs import check_complete, price_sessions
+from assets.shared.look_back import check_complete, price_sessions
+from assets.shared.recorder import Cell, Recorder, facts_of
+from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, prices
+from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.prices import PricePanel
 from resources.database.results import with_current_inputs
-
-Columns = dict[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def materialize(
     context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them."""
-    block = Block.of_run(context, "symbol", config)
+    block = block_of_run(context, "symbol", config)
     record, clock = Recorder(context, block.dimension), Stopwatch()
     with database.read() as connection:
         have = bulk.present(connection, result.table, block.keys, block.sessions, **result.fixed)
@@ -55,7 +57,7 @@ def materialize(
         )
     written: list[Cell] = []
     fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)
-    for rows, days in groups(wanted):
+    for rows, days in _rectangles(wanted):
         symbols, sessions = [block.keys[i] for i in rows], [block.sessions[j] for j in days]
         columns = _compute_and_store(database, result, symbols, sessions, clock)
         has_numbers = [reason is None for reason in columns["reason"]]
@@ -66,10 +68,7 @@ def materialize(
     context.log.info(f"Stored {stored} NEW {result.row} records")
     context.log.info(f"Skipped {skipped} records with cached {result.cached} (optimization)")
     metadata: dict[str, Any] = {
-        "requested": stored + skipped,
-        "records_stored": stored,
-        "records_skipped_cached": skipped,
-        "cache_hit_rate": hit_rate(stored, skipped),
+        **row_counts(stored, skipped),
         "symbols_computed": int(fitted.any(axis=1).sum()),
         "computed": int(fitted.sum()),
         "seconds": clock.seconds,
@@ -95,3 +94,13 @@ def _compute_and_store(
         return columns
 
     return with_current_inputs(work)
+
+
+def _rectangles(wanted: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[int]]]:
+    """Split wanted cells, shape (keys, sessions), into full rectangles: keys that want the very same sessions."""
+    same: dict[bytes, list[int]] = {}
+    for i, row in enumerate(wanted):
+        if row.any():
+            same.setdefault(row.tobytes(), []).append(i)
+    for rows in same.values():
+        yield rows, np.flatnonzero(wanted[rows[0]]).tolist()

@@ -1,31 +1,26 @@
 """What is missing: the one answer that the command line, the sensor and the schedules act upon.
 
 Pure over the database: it reads which rows exist, never a price, and changes nothing. How the work is run is
-`sigma_dagster.runner`'s business.
+`sigma_dagster.runs.runner`'s business.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from assets.catalogue import ASSETS, DIMENSIONS, Asset, of_dimension
 from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.shared.block import Block, Step
 from resources import calendar
 from resources.database import bulk
 from resources.database.portfolios import Portfolio
-from resources.database.tables import (
-    daily_price,
-    factor_exposure,
-    portfolio_factor_exposure,
-    portfolio_volatility,
-    symbol_volatility,
-)
 
 
 class NothingToPlanError(ValueError):
@@ -50,7 +45,13 @@ class Wanted:
     @cached_property
     def missing_keys(self) -> tuple[str, ...]:
         """The keys that lack a session."""
-        return tuple(key for key, row in zip(self.keys, self.missing, strict=True) if row.any())
+        return tuple(self.missing_by_key)
+
+    @cached_property
+    def missing_by_key(self) -> dict[str, int]:
+        """How many sessions each key lacks, of those that lack some."""
+        counts = self.missing.sum(axis=1)
+        return {key: int(n) for key, n in zip(self.keys, counts, strict=True) if n}
 
     @property
     def rows(self) -> int:
@@ -63,33 +64,11 @@ class Wanted:
         days = np.flatnonzero(self.missing[rows].any(axis=0))
         return self.sessions[days[0]], self.sessions[days[-1]]
 
-    def step(self, asset: str, counted: Sequence[str]) -> "Step":
+    def step(self, asset: str, counted: Sequence[str]) -> Step:
         """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
         cached = set(counted) - set(self.missing_keys)
         done = [i for i, key in enumerate(self.keys) if key in cached]
         return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One asset's part of a block: which keys, and what it may take for granted."""
-
-    asset: str
-    keys: tuple[str, ...]
-    force: bool
-    cached_keys: int
-    cached_rows: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """One run: for each asset, what its keys lack from session `first` to session `last`."""
-
-    dimension: str  # "symbol" or "portfolio"
-    keys: tuple[str, ...]
-    first: date
-    last: date
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -100,25 +79,41 @@ class Force:
     symbol_results: bool = False
     portfolio_results: bool = False
 
+    def of(self, asset: Asset) -> bool:
+        """Say whether the asset's rows are made again."""
+        if asset.look_back:
+            return self.prices
+        return self.symbol_results if asset.dimension == "symbol" else self.portfolio_results
+
 
 @dataclass(frozen=True)
 class WorkPlan:
     """What the portfolios lack, as of a session."""
 
     as_of: date
-    prices: Wanted  # held symbols, then factor proxies
-    exposures: Wanted
-    volatility: Wanted
-    portfolio_exposures: Wanted
-    portfolio_volatility: Wanted
+    wanted: Mapping[str, Wanted]  # by asset; prices: of held symbols and factor proxies
     proxies: tuple[str, ...]  # of the factor model
     max_keys: int  # of one run
+
+    @property
+    def prices(self) -> Wanted:
+        """What is wanted of prices."""
+        return self.wanted["daily_prices"]
+
+    @property
+    def exposures(self) -> Wanted:
+        """What is wanted of factor exposures; its keys are the held symbols."""
+        return self.wanted["factor_exposures"]
+
+    @property
+    def volatility(self) -> Wanted:
+        """What is wanted of the symbols' volatility."""
+        return self.wanted["symbol_volatility"]
 
     @cached_property
     def fetch(self) -> dict[str, int]:
         """The sessions to fetch by symbol."""
-        counts = self.prices.missing.sum(axis=1)
-        return {symbol: int(n) for symbol, n in zip(self.prices.keys, counts, strict=True) if n}
+        return self.prices.missing_by_key
 
     @property
     def api_calls(self) -> int:
@@ -127,25 +122,24 @@ class WorkPlan:
 
     @cached_property
     def portfolio_rows(self) -> dict[str, int]:
-        """The rows to make by portfolio, those of both portfolio tables."""
-        both = self.portfolio_exposures.missing.sum(axis=1) + self.portfolio_volatility.missing.sum(axis=1)
-        return {name: int(n) for name, n in zip(self.portfolio_exposures.keys, both, strict=True) if n}
+        """The rows to make by portfolio, those of all portfolio tables."""
+        counts: Counter[str] = Counter()
+        for asset in of_dimension("portfolio"):
+            counts.update(self.wanted[asset.name].missing_by_key)
+        return dict(counts)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The runs that make it, in order: symbols before portfolios, factor proxies first."""
-        symbols = [
-            self.prices.step("daily_prices", self.exposures.keys),
-            self.exposures.step("factor_exposures", self.exposures.keys),
-            self.volatility.step("symbol_volatility", self.volatility.keys),
-        ]
-        portfolios = [
-            self.portfolio_exposures.step("portfolio_factor_exposures", self.portfolio_exposures.keys),
-            self.portfolio_volatility.step("portfolio_volatility", self.portfolio_volatility.keys),
-        ]
-        return (*self._split("symbol", symbols), *self._split("portfolio", portfolios))
+        return tuple(block for dimension in DIMENSIONS for block in self._split(dimension))
 
-    def _split(self, dimension: str, steps: Sequence[Step]) -> Iterator[Block]:
+    def _split(self, dimension: str) -> Iterator[Block]:
+        # Of prices only the held symbols' count as found stored: nobody asked for the proxies.
+        steps = [
+            wanted.step(asset.name, self.exposures.keys if asset.look_back else wanted.keys)
+            for asset in of_dimension(dimension)
+            for wanted in [self.wanted[asset.name]]
+        ]
         keys = list(dict.fromkeys(key for step in steps for key in step.keys))
         for start in range(0, len(keys), self.max_keys):
             part = set(keys[start : start + self.max_keys])
@@ -156,14 +150,7 @@ class WorkPlan:
             yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(due), due)
 
     def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
-        wanted = {
-            "daily_prices": self.prices,
-            "factor_exposures": self.exposures,
-            "symbol_volatility": self.volatility,
-            "portfolio_factor_exposures": self.portfolio_exposures,
-            "portfolio_volatility": self.portfolio_volatility,
-        }
-        spans = [wanted[step.asset].span(step.keys) for step in steps]
+        spans = [self.wanted[step.asset].span(step.keys) for step in steps]
         # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
         first = max(min(first for first, _ in spans), self.exposures.sessions[0])
         return first, max(first, *(last for _, last in spans))
@@ -208,29 +195,25 @@ def plan(
 
     The number of SQL statements does not depend on the number of symbols, sessions or portfolios.
     """
-    held = list(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
+    held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
     # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
-    priced = list(dict.fromkeys([*model.proxies, *held])) if held else []
-    ids = {portfolio.id: portfolio.name for portfolio in portfolios}
-
+    priced = tuple(dict.fromkeys([*model.proxies, *held])) if held else ()
     entered = _entered(portfolios, sessions)
 
-    def want(table: sa.Table, keys: Sequence[str], days: Sequence[date], forced: bool, **fixed: str) -> Wanted:
-        exists = bulk.present(connection, table, keys, days, **fixed)
-        return Wanted(tuple(keys), tuple(days), np.ones_like(exists), exists, forced)
-
-    def want_rows(table: sa.Table, **fixed: str) -> Wanted:
-        exists = bulk.present(connection, table, list(ids), sessions, **fixed)
-        return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, force.portfolio_results)
+    def want(asset: Asset) -> Wanted:
+        fixed, forced = asset.fixed(model.key), force.of(asset)
+        if asset.dimension == "portfolio":
+            ids = {portfolio.id: portfolio.name for portfolio in portfolios}
+            exists = bulk.present(connection, asset.table, list(ids), sessions, **fixed)
+            return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, forced)
+        keys, days = (priced, grid) if asset.look_back else (held, sessions)
+        exists = bulk.present(connection, asset.table, keys, days, **fixed)
+        return Wanted(keys, tuple(days), np.ones_like(exists), exists, forced)
 
     return WorkPlan(
         as_of=sessions[-1],
-        prices=want(daily_price, priced, grid, force.prices),
-        exposures=want(factor_exposure, held, sessions, force.symbol_results, model=model.key),
-        volatility=want(symbol_volatility, held, sessions, force.symbol_results),
-        portfolio_exposures=want_rows(portfolio_factor_exposure, model=model.key),
-        portfolio_volatility=want_rows(portfolio_volatility),
+        wanted={asset.name: want(asset) for asset in ASSETS},
         proxies=model.proxies,
         max_keys=max_keys,
     )
@@ -239,5 +222,5 @@ def plan(
 def _entered(portfolios: Sequence[Portfolio], sessions: Sequence[date]) -> NDArray[np.bool_]:
     """Portfolio rows start at the first entry date; shape (portfolios, sessions)."""
     days = np.array(sessions, dtype="datetime64[D]")
-    first = np.array([min(lot.entry_date for lot in p.lots) for p in portfolios], dtype="datetime64[D]")
+    first = np.array([portfolio.first_entry for portfolio in portfolios], dtype="datetime64[D]")
     return first[:, None] <= days[None, :]

@@ -18,11 +18,11 @@ from statsmodels.stats.stattools import durbin_watson, jarque_bera
 from statsmodels.tools import add_constant
 
 from assets.factor_models import FactorModel
-from assets.inputs import MissingInputsError, check_complete, listed
 from assets.numerics import regression
 from assets.numerics.arrays import FloatArray
 from assets.numerics.regression import Fits
 from assets.numerics.returns import simple_returns
+from assets.shared.look_back import MissingInputsError, check_complete, listed
 from resources import calendar
 from resources.database import prices
 from resources.database.tables import daily_price

@@ -22,19 +22,17 @@ from dagster._core.remote_origin import (
 from dagster._core.snap import snapshot_from_execution_plan
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from sigma_dagster import block_runs, claims, liveness
-from sigma_dagster.claims import Claim
+from assets.shared.block import Block
 from sigma_dagster.errors import BlockFailedError
-from sigma_dagster.jobs import job_name
-from sigma_dagster.planner import Block
+from sigma_dagster.planning.work import StepMetadata
+from sigma_dagster.runs import claims, liveness, request
+from sigma_dagster.runs.request import job_name
 from sigma_dagster.settings import PROJECT
 
 _POLL_SECONDS = 0.2
 
 #: The code location of workspace.yaml.
 LOCATION = "sigma_dagster"
-
-StepMetadata = dict[str, dict[str, Any]]
 
 
 class Runner:
@@ -49,7 +47,7 @@ class Runner:
     def wait_for_others(self, block: Block) -> bool:
         """Wait until no run in progress covers a part of the block; say whether there was one."""
         waited = False
-        while others := claims.rivals(self._instance, Claim.of_block(block)):
+        while others := claims.rivals(self._instance, block):
             if not waited:
                 self._say(f"Waiting for run {others[0].run_id[:8]}, which computes a part of this already")
             waited = True
@@ -61,12 +59,12 @@ class Runner:
 
         Raises BlockFailedError.
         """
-        block_runs.register(self._instance, block)
+        request.register(self._instance, block)
         job = self._defs.resolve_job_def(job_name(block.dimension))
         run_id = str(uuid.uuid4())
         with liveness.alive(self._home, run_id):
             run = self._create_run(run_id, job, block, onboarding or {})
-            if claims.rivals(self._instance, Claim.of_block(block), before=run):
+            if claims.rivals(self._instance, block, before=run):
                 self._instance.delete_run(run_id)
                 return None
             result = execute_run(InMemoryJob(job), run, self._instance)
@@ -78,10 +76,10 @@ class Runner:
         self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]
     ) -> dg.DagsterRun:
         """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
-        selection = set(block_runs.selection(block))
+        selection = set(request.selection(block))
         subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
-        tags = block_runs.partition_tags(self._instance, block)
-        config = block_runs.run_config(block, onboarding)
+        tags = request.partition_tags(self._instance, block)
+        config = request.run_config(block, onboarding)
         plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
         return self._instance.create_run(
             job_name=job.name,

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Table
 
-from assets import book
-from assets.block import Block, BlockConfig, Cell, Recorder, Stopwatch, facts_of, hit_rate
-from assets.book import Book
+from assets.shared import valuation
+from assets.shared.block import Block
+from assets.shared.recorder import Cell, Recorder, facts_of
+from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.valuation import Valuation
+from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, portfolios, results
+from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class PortfolioResult:
     fixed: Mapping[str, Any]
     shown: Sequence[str]  # columns that a person who clicks a partition would look for
     inputs: Sequence[str]  # symbols whose prices every row rests on, beside those held
-    compute: Callable[[Connection, Book], Columns]
+    compute: Callable[[Connection, Valuation], Columns]
 
 
 def materialize(
@@ -40,7 +42,7 @@ def materialize(
     extra: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
-    block = Block.of_run(context, "portfolio", config)
+    block = block_of_run(context, "portfolio", config)
     record, clock = Recorder(context, block.dimension), Stopwatch()
     found, wanted, skipped = _missing(database, result, block, config, from_entry=record.deferred)
     written: list[Cell] = []
@@ -54,10 +56,7 @@ def materialize(
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     metadata: dict[str, Any] = {
-        "requested": stored + skipped,
-        "records_stored": stored,
-        "records_skipped_cached": skipped,
-        "cache_hit_rate": hit_rate(stored, skipped),
+        **row_counts(stored, skipped),
         "seconds": clock.seconds,
         **(extra or {}),
     }
@@ -80,7 +79,7 @@ def _missing(
         found = [stored[name] for name in block.keys]
         exists = bulk.present(connection, result.table, [one.id for one in found], block.sessions, **result.fixed)
     days = np.array(block.sessions, dtype="datetime64[D]")
-    entry = np.array([min(lot.entry_date for lot in one.lots) for one in found], dtype="datetime64[D]")
+    entry = np.array([one.first_entry for one in found], dtype="datetime64[D]")
     asked = (entry[:, None] <= days) if from_entry else np.ones_like(exists)
     wanted = asked if config.force else asked & ~exists
     return found, wanted, int((asked & ~wanted).sum()) + config.cached_rows
@@ -88,10 +87,10 @@ def _missing(
 
 def _compute_and_store(
     database: Database, result: PortfolioResult, one: Portfolio, sessions: Sequence[date], clock: Stopwatch
-) -> tuple[Book, Columns]:
-    def work() -> tuple[Book, Columns]:
+) -> tuple[Valuation, Columns]:
+    def work() -> tuple[Valuation, Columns]:
         with clock("compute"), database.read() as connection:
-            loaded = book.load(connection, one, sessions, result.inputs)
+            loaded = valuation.load(connection, one, sessions, result.inputs)
             columns: dict[str, Sequence[Any]] = {
                 "portfolio_id": [one.id] * len(sessions),
                 "session": [day.isoformat() for day in sessions],
@@ -104,7 +103,7 @@ def _compute_and_store(
     return results.with_current_inputs(work)
 
 
-def _log_values(context: dg.AssetExecutionContext, loaded: Book) -> None:
+def _log_values(context: dg.AssetExecutionContext, loaded: Valuation) -> None:
     at_entry, active = loaded.lots_at_entry()
     if at_entry:
         context.log.info(

@@ -8,9 +8,9 @@ import dagster as dg
 from resources import calendar
 from resources.database import portfolios
 from resources.sources.base import PriceSource
-from sigma_dagster.environment import Environment
-from sigma_dagster.jobs import job_name
-from sigma_dagster.sensors import due_blocks, request_blocks
+from sigma_dagster.orchestration.sensors import due_blocks, request_blocks
+from sigma_dagster.runs.request import job_name
+from sigma_dagster.services import Services
 
 Ticks = list[dg.RunRequest] | dg.SkipReason
 
@@ -19,7 +19,7 @@ AFTER_CLOSE = "15 17 * * 1-5"
 OFF_PEAK = "30 3 * * 1-5"
 
 
-def build_schedules(env: Environment) -> list[dg.ScheduleDefinition]:
+def build_schedules(services: Services) -> list[dg.ScheduleDefinition]:
     """Make the schedules; they are off until switched on."""
 
     @dg.schedule(
@@ -30,7 +30,7 @@ def build_schedules(env: Environment) -> list[dg.ScheduleDefinition]:
         description="Buys the session that just ended for all held symbols and the factors, and computes it.",
     )
     def daily_refresh(context: dg.ScheduleEvaluationContext) -> Ticks:
-        return _evaluate(env, context, [], "")
+        return _evaluate(services, context, [], "")
 
     @dg.schedule(
         name="preload",
@@ -40,22 +40,22 @@ def build_schedules(env: Environment) -> list[dg.ScheduleDefinition]:
         description="Computes the symbols of SIGMA_PRELOAD_SYMBOLS before anybody holds them.",
     )
     def preload(context: dg.ScheduleEvaluationContext) -> Ticks:
-        watched, unknown = env.watched_symbols()
-        remark = f"; not in {env.source.title}: {', '.join(unknown)}" if unknown else ""
-        return _evaluate(env, context, watched, remark)
+        watched, unknown = services.watched_symbols()
+        remark = f"; not in {services.source.title}: {', '.join(unknown)}" if unknown else ""
+        return _evaluate(services, context, watched, remark)
 
     return [daily_refresh, preload]
 
 
-def _evaluate(env: Environment, context: dg.ScheduleEvaluationContext, watched: Sequence[str], remark: str) -> Ticks:
+def _evaluate(services: Services, context: dg.ScheduleEvaluationContext, watched: Sequence[str], remark: str) -> Ticks:
     now = context.scheduled_execution_time
-    as_of = env.as_of(None, now)
-    with env.database.read() as connection:
+    as_of = services.as_of(None, now)
+    with services.database.read() as connection:
         stored = portfolios.load(connection)
-    todo = env.plan(stored, as_of, watched=watched)
+    todo = services.plan(stored, as_of, watched=watched)
     blocks = [block for block in due_blocks(todo) if block.dimension == "symbol"]
     if not blocks:
-        return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(env.source, as_of)}{remark}")
+        return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(services.source, as_of)}{remark}")
     verdict = request_blocks(context.instance, blocks, {}, now)
     if not verdict.requests:
         return dg.SkipReason("; ".join(verdict.skipped) + remark)

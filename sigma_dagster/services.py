@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from assets import model_file
 from assets.factor_models import FactorModel
 from resources import calendar
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.sources.base import PriceSource
 from resources.sources.registry import price_sources
-from sigma_dagster import model_file, planner
-from sigma_dagster.planner import Force, WorkPlan, target_sessions
+from sigma_dagster.planning import planner
+from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
 from sigma_dagster.settings import Settings, SettingsError
 
 
@@ -20,7 +21,7 @@ class AsOfError(ValueError):
 
 
 @dataclass(frozen=True)
-class Environment:
+class Services:
     """The parts, made once a process."""
 
     settings: Settings
@@ -29,7 +30,7 @@ class Environment:
     model: FactorModel
 
     @classmethod
-    def of(cls, settings: Settings) -> "Environment":
+    def of(cls, settings: Settings) -> "Services":
         """Make the parts that the settings ask for; raises UnknownSourceError, ModelFileError."""
         return cls(
             settings,

@@ -9,15 +9,15 @@ from typing import NoReturn
 import dagster as dg
 from dagster._daemon.auto_run_reexecution import event_log_consumer
 
-from sigma_dagster.environment import Environment
 from sigma_dagster.errors import PortTakenError
-from sigma_dagster.instance import open_instance, prepare
+from sigma_dagster.orchestration.instance import open_instance, prepare
+from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT
 
 HOST = "127.0.0.1"
 
 
-def serve(env: Environment, port: int) -> NoReturn:
+def serve(services: Services, port: int) -> NoReturn:
     """Replace this process by `dagster dev`, on the instance that the command line uses.
 
     Raises PortTakenError.
@@ -28,12 +28,12 @@ def serve(env: Environment, port: int) -> NoReturn:
             probe.bind((HOST, port))
         except OSError:
             raise PortTakenError(f"port {port} of {HOST} is taken: make dev PORT={port + 1}") from None
-    with open_instance(env.settings) as instance:
+    with open_instance(services.settings) as instance:
         _begin_retries_now(instance)
     variables = {
         **os.environ,
-        "DAGSTER_HOME": str(prepare(env.settings)),
-        "SIGMA_HOME": str(env.settings.home),
+        "DAGSTER_HOME": str(prepare(services.settings)),
+        "SIGMA_HOME": str(services.settings.home),
         # Dagster would rather be started by its newer command, whose package has no wheels for all our machines.
         "PYTHONWARNINGS": "ignore:`dagster dev`,ignore:Function `",
     }

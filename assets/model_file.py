@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 from assets.factor_models import BUILT_IN, CATALOGUE, METHODS, SAMPLE_5, US_6, Factor, FactorModel
 from assets.numerics.constants import BETA_WINDOW, LOOKBACK_RETURNS, MIN_OBS, MIN_OBS_BEYOND_FACTORS
-from sigma_dagster.holdings import SYMBOL
-from sigma_dagster.settings import SettingsError
+from resources.symbols import SYMBOL
 
 MAX_BYTES = 64 * 1024
 VALUE_SHOWN = 60
@@ -21,7 +20,7 @@ VALUE_SHOWN = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
-class ModelFileError(SettingsError):
+class ModelFileError(ValueError):
     """SIGMA_FACTOR_MODEL names no model, or a file that breaks a rule: the message names file, key, value and rule."""
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from assets import book
-from assets.book import Book, SymbolExposures
 from assets.factor_models import FactorModel
-from assets.inputs import MissingInputsError, check_complete
 from assets.numerics import regression, risk
 from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE, RECENT_SESSIONS
+from assets.shared import valuation
+from assets.shared.look_back import MissingInputsError, check_complete
+from assets.shared.valuation import SymbolExposures, Valuation
 from resources.database import portfolios, prices
 from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, portfolio_volatility
 
@@ -112,7 +112,7 @@ class Risk:
 class _Loaded:
     """What is computed for the one session that is shown."""
 
-    book: Book
+    book: Valuation
     own: SymbolExposures
     split: risk.RiskSplit | None
 
@@ -183,11 +183,11 @@ def _low_coverage(volatility: Mapping[str, Any], exposure: Mapping[str, Any]) ->
 def _load(connection: Connection, name: str, model: FactorModel, sessions: Sequence[date]) -> _Loaded:
     """Load what the assets computed the last of the sessions from, as far as shares and weights need it."""
     (one,) = portfolios.load(connection, [name])
-    loaded = book.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
-    own = book.load_exposures(connection, loaded, model.key, model.factor_names)
+    loaded = valuation.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
+    own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
     proxies = prices.load(connection, model.proxies, sessions)
     check_complete(proxies)
-    return _Loaded(loaded, own, book.split_risk(loaded, own, model, proxies))
+    return _Loaded(loaded, own, valuation.split_risk(loaded, own, model, proxies))
 
 
 def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[date]:
@@ -212,13 +212,13 @@ def _shares(found: _Loaded) -> dict[str, float]:
     return {found.book.symbols[i]: float(shares[i]) for i in np.flatnonzero(covered)}
 
 
-def _positions(loaded: Book, own: SymbolExposures) -> tuple[Position, ...]:
+def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
     weight = loaded.weights.weight[0]
     held = np.flatnonzero(loaded.weights.held[0])
     return tuple(_position(loaded, own, int(i)) for i in held[np.argsort(-np.abs(weight[held]), kind="stable")])
 
 
-def _position(loaded: Book, own: SymbolExposures, i: int) -> Position:
+def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     public = i < loaded.public
     at_entry, stale = loaded.positions.at_entry[0, i], loaded.positions.stale[0, i]
     n_obs = _known(own.n_obs[0, i])

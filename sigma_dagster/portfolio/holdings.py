@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
+from resources.symbols import SYMBOL
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_ROWS = 100_000
@@ -47,7 +48,6 @@ Numbers are plain decimals (1234.5). A symbol may have several lots. UTF-8,
 at most 10 MB and 100,000 lots. If anything is wrong, nothing is stored.
 """
 
-SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,14}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]{0,20})?|\.[0-9]{1,20})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PORTFOLIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")

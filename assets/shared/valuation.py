@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from assets.factor_models import FactorModel
-from assets.inputs import MissingInputsError, check_complete, listed, price_sessions
 from assets.numerics import portfolio as weighing
 from assets.numerics import regression, risk
 from assets.numerics.arrays import CodeArray, FloatArray
 from assets.numerics.portfolio import Lots, Positions, Weights
 from assets.numerics.returns import simple_returns
 from assets.numerics.risk import ReturnSeries, RiskSplit
+from assets.shared.look_back import MissingInputsError, check_complete, listed, price_sessions
 from resources.database import prices
 from resources.database.bulk import session_text, within
 from resources.database.portfolios import Lot, Portfolio
@@ -30,7 +30,7 @@ _QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LAB
 
 
 @dataclass(frozen=True)
-class Book:
+class Valuation:
     """A portfolio over D sessions and S columns: its public symbols, then its private ones."""
 
     portfolio: Portfolio
@@ -72,7 +72,7 @@ def load(
     also: Sequence[str] = (),
     *,
     grid: Sequence[date] = (),
-) -> Book:
+) -> Valuation:
     """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
 
     `grid` are the sessions whose prices are read; by default all that results look back on. For weights alone, 7 will
@@ -96,7 +96,7 @@ def load(
     returns = np.hstack(
         [simple_returns(panel.close, panel.dividend, panel.split)[:, : len(public)], np.full(shape, np.nan)]
     )
-    return Book(
+    return Valuation(
         portfolio=portfolio,
         sessions=tuple(sessions),
         panel=panel,
@@ -148,7 +148,7 @@ def _lots(
     )
 
 
-def load_exposures(connection: Connection, book: Book, model: str, factors: Sequence[str]) -> SymbolExposures:
+def load_exposures(connection: Connection, book: Valuation, model: str, factors: Sequence[str]) -> SymbolExposures:
     """Read the betas of the book's symbols at its sessions.
 
     Raises MissingInputsError naming the symbols that are held at a session without a row.
@@ -179,7 +179,7 @@ def load_exposures(connection: Connection, book: Book, model: str, factors: Sequ
     return SymbolExposures(numbers[..., :k], numbers[..., k : 2 * k], quality=quality, **scalars)
 
 
-def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
+def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
     lacking = (book.weights.held & ~found)[:, : book.public]
     if lacking.any():
         symbols = [book.symbols[i] for i in np.flatnonzero(lacking.any(axis=0))]
@@ -191,7 +191,7 @@ def _check_found(book: Book, found: NDArray[np.bool_]) -> None:
         )
 
 
-def split_risk(book: Book, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
+def split_risk(book: Valuation, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
     """Split the book's variance by factors and positions; None if the model's betas do not add up.
 
     The panel has the prices of the model's proxies, over the window of each of the book's sessions.

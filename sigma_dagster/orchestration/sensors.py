@@ -14,13 +14,14 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from assets.shared.block import Block
 from resources.database import portfolios
 from resources.database.tables import daily_price
-from sigma_dagster import block_runs, claims, reconcile
-from sigma_dagster.claims import Claim
-from sigma_dagster.environment import Environment
-from sigma_dagster.jobs import job_name
-from sigma_dagster.planner import Block, WorkPlan
+from sigma_dagster.planning.planner import WorkPlan
+from sigma_dagster.planning.work import foreseen
+from sigma_dagster.runs import claims, heal, request
+from sigma_dagster.runs.request import job_name
+from sigma_dagster.services import Services
 
 #: Names the block of a run, so that one that failed is not asked for again at once.
 BLOCK_TAG = "sigma/block"
@@ -28,7 +29,7 @@ INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
 
 
-def new_portfolio(env: Environment, jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
     """Make the sensor."""
 
     @dg.sensor(
@@ -39,20 +40,20 @@ def new_portfolio(env: Environment, jobs: Sequence[UnresolvedAssetJobDefinition]
         description="Requests runs for what stored portfolios lack: symbols and sessions first, then portfolios.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(context, env, datetime.now(UTC))
+        return evaluate(context, services, datetime.now(UTC))
 
     return sensor
 
 
-def newest_session(env: Environment, now: datetime) -> date:
+def newest_session(services: Services, now: datetime) -> date:
     """Give the newest session that is stored for a factor proxy; nothing stored: the last completed one.
 
     Not the newest that all of them have: one that lags would keep everybody from the sessions after it, itself too.
     """
-    newest = sa.select(sa.func.max(daily_price.c.session)).where(daily_price.c.symbol.in_(env.model.proxies))
-    with env.database.read() as connection:
+    newest = sa.select(sa.func.max(daily_price.c.session)).where(daily_price.c.symbol.in_(services.model.proxies))
+    with services.database.read() as connection:
         stored: date | None = connection.execute(newest).scalar()
-    completed = env.as_of(None, now)
+    completed = services.as_of(None, now)
     return min(stored, completed) if stored else completed
 
 
@@ -72,20 +73,20 @@ def request_blocks(
     for block in blocks:
         what = f"{len(block.keys)} {block.dimension}s {block.first}..{block.last}"
         name = _fingerprint(block)
-        others = claims.rivals(instance, Claim.of_block(block))
+        others = claims.rivals(instance, block)
         if others:
             verdict.skipped.append(f"{what}: run {others[0].run_id[:8]} is in progress")
         elif _failed_lately(instance, name, now):
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
         else:
-            block_runs.register(instance, block)
-            tags = {**block_runs.partition_tags(instance, block), BLOCK_TAG: name}
+            request.register(instance, block)
+            tags = {**request.partition_tags(instance, block), BLOCK_TAG: name}
             verdict.requests.append(
                 dg.RunRequest(
                     job_name=job_name(block.dimension),
-                    run_config=block_runs.run_config(block, onboarding),
+                    run_config=request.run_config(block, onboarding),
                     tags=tags,
-                    asset_selection=block_runs.selection(block),
+                    asset_selection=request.selection(block),
                     asset_check_keys=[],
                 )
             )
@@ -102,45 +103,28 @@ def due_blocks(todo: WorkPlan) -> Iterator[Block]:
         yield from todo.blocks
 
 
-def evaluate(context: dg.SensorEvaluationContext, env: Environment, now: datetime) -> dg.SensorResult:
+def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime) -> dg.SensorResult:
     """Plan, request what can run now, and say why the rest cannot."""
     instance = context.instance
     repository = context.repository_def
     if repository is not None:
-        reconcile.heal(instance, repository.asset_graph, env)
-    with env.database.read() as connection:
+        heal.heal(instance, repository.asset_graph, services)
+    with services.database.read() as connection:
         stored = portfolios.load(connection)
     if not stored:
         return dg.SensorResult(skip_reason="No portfolio is stored: sigma add FILE or sigma onboard FILE stores one")
-    as_of = newest_session(env, now)
-    todo = env.plan(stored, as_of)
+    as_of = newest_session(services, now)
+    todo = services.plan(stored, as_of)
     if not todo.blocks:
         return dg.SensorResult(skip_reason=f"Nothing is missing as of {as_of}", cursor="{}")
-    expected = {**json.loads(context.cursor or "{}"), **_expected(todo)}
+    # Symbol rows are computed first; the portfolio run that follows reports what they took.
+    due = foreseen(todo) if todo.fetch or todo.exposures.rows else {}
+    expected = {**json.loads(context.cursor or "{}"), **due}
     verdict = request_blocks(instance, list(due_blocks(todo)), expected, now)
     cursor = json.dumps(expected)
     if verdict.requests:
         return dg.SensorResult(run_requests=verdict.requests, cursor=cursor)
     return dg.SensorResult(skip_reason="; ".join(verdict.skipped), cursor=cursor)
-
-
-def _expected(todo: WorkPlan) -> dict[str, Any]:
-    """Give the onboarding's numbers while symbol rows are missing; the portfolio run reports them when it comes."""
-    if not todo.fetch and not todo.exposures.rows:
-        return {}
-    held, computed = len(todo.exposures.keys), len(todo.exposures.missing_keys)
-    asked, stored = int(todo.exposures.asked.sum()), todo.exposures.rows
-    return {
-        "held": held,
-        "computed": computed,
-        "cached": held - computed,
-        "records_stored": stored,
-        "records_skipped_cached": asked - stored,
-        "cache_hit_rate": (asked - stored) / asked if asked else 1.0,
-        "symbols_fetched": len(todo.fetch),
-        "api_calls": todo.api_calls,
-        "api_calls_saved": held - len(set(todo.fetch) & set(todo.exposures.keys)),
-    }
 
 
 def _fingerprint(block: Block) -> str:

@@ -8,7 +8,18 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sqlalchemy.exc import IntegrityError
 
-from sigma_dagster.planner import Block, Step
+from assets.shared.block import Block
+
+#: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
+DEFER_TAG = "dagster/defer_asset_events"
+
+#: The asset whose metadata carry the numbers of the onboarding that asked for the run.
+REPORTS_ONBOARDING = "portfolio_factor_exposures"
+
+
+def job_name(dimension: str) -> str:
+    """Name the job that computes blocks of the dimension."""
+    return f"{dimension}_block"
 
 
 def selection(block: Block) -> list[dg.AssetKey]:
@@ -17,22 +28,15 @@ def selection(block: Block) -> list[dg.AssetKey]:
 
 
 def run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the run config; `onboarding` are numbers for the metadata of `portfolio_factor_exposures`."""
-    ops = {step.asset: {"config": _step_config(block, step, onboarding)} for step in block.steps}
+    """Give the run config; `onboarding` are numbers for the metadata of the asset that reports them."""
+    configs = block.to_config()
+    if REPORTS_ONBOARDING in configs:
+        configs[REPORTS_ONBOARDING]["onboarding"] = dict(onboarding)
     # The console logger would print a line an event, on the terminal of `make dev` too.
-    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-def _step_config(block: Block, step: Step, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "force": step.force,
-        "keys": list(step.keys),
-        "first": block.first.isoformat(),
-        "last": block.last.isoformat(),
-        "cached_keys": step.cached_keys,
-        "cached_rows": step.cached_rows,
+    return {
+        "ops": {asset: {"config": config} for asset, config in configs.items()},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    return {**config, "onboarding": onboarding} if step.asset == "portfolio_factor_exposures" else config
 
 
 def register(instance: dg.DagsterInstance, block: Block) -> None:

@@ -1,0 +1,36 @@
+"""How much a run did and how long it took, under the names that the metadata of every asset use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+
+class Stopwatch:
+    """Seconds spent by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to the stage."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+
+def row_counts(stored: int, skipped: int) -> dict[str, Any]:
+    """Give the rows that were asked for: stored now, or skipped because they existed.
+
+    The hit rate is the share that was skipped, 1.0 when nothing was missing.
+    """
+    requested = stored + skipped
+    return {
+        "requested": requested,
+        "records_stored": stored,
+        "records_skipped_cached": skipped,
+        "cache_hit_rate": skipped / requested if requested else 1.0,
+    }

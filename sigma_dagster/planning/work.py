@@ -1,0 +1,75 @@
+"""The numbers of a computation: what was asked for, what was stored already, what was done, and what that cost.
+
+Not here: what is to be done (`planner`) and doing it (`sigma_dagster.orchestration`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from assets.shared.block import Block
+from assets.shared.work import row_counts
+from sigma_dagster.planning.planner import WorkPlan
+
+StepMetadata = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Tally:
+    """What a computation did; counts of rows are those of `factor_exposure`."""
+
+    held: int = 0  # symbols
+    requested: int = 0  # rows
+    computed: int = 0  # held symbols with a regression
+    regressions_run: int = 0
+    records_stored: int = 0
+    fetched: set[str] = field(default_factory=set)  # symbols
+    held_fetched: int = 0
+    api_calls: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "compute": 0.0, "write": 0.0})
+
+    def add(self, block: Block, held: Sequence[str], metadata: StepMetadata) -> None:
+        """Count what a run reported."""
+        for step in block.steps:
+            reported = metadata[step.asset]
+            for stage in self.seconds:
+                self.seconds[stage] += reported["seconds"].get(stage, 0.0)
+            if step.asset == "daily_prices":
+                self.fetched |= set(step.keys)
+                self.held_fetched = len(self.fetched & set(held))
+                self.api_calls += reported["api_calls"]
+            if step.asset == "factor_exposures":
+                self.computed = min(self.held, self.computed + reported["symbols_computed"])
+                self.regressions_run += reported["computed"]
+                self.records_stored += reported["records_stored"]
+
+    def numbers(self) -> dict[str, Any]:
+        """Give the counts under their names in JSON and in Dagster's metadata, all but the symbols'."""
+        rows = row_counts(self.records_stored, max(self.requested - self.records_stored, 0))
+        return {
+            "symbols_fetched": len(self.fetched),
+            "api_calls": self.api_calls,
+            "api_calls_saved": self.held - self.held_fetched,
+            "regressions_run": self.regressions_run,
+            **{name: rows[name] for name in ("records_stored", "records_skipped_cached", "cache_hit_rate")},
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Give what stands in the metadata of `portfolio_factor_exposures`."""
+        symbols = {"held": self.held, "computed": self.computed, "cached": self.held - self.computed}
+        return {**symbols, **self.numbers(), "seconds": self.seconds}
+
+
+def foreseen(todo: WorkPlan) -> dict[str, Any]:
+    """Give the numbers of a plan before it is carried out, all but those that only doing it tells."""
+    held = todo.exposures.keys
+    tally = Tally(
+        held=len(held),
+        requested=int(todo.exposures.asked.sum()),
+        computed=len(todo.exposures.missing_keys),
+        records_stored=todo.exposures.rows,
+        fetched=set(todo.fetch),
+        held_fetched=len(set(todo.fetch) & set(held)),
+        api_calls=todo.api_calls,
+    )
+    return {name: value for name, value in tally.metadata().items() if name not in ("regressions_run", "seconds")}
