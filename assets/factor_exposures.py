@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression
-from assets.numerics.returns import simple_returns
+from assets.numerics.returns import outliers, simple_returns
 from assets.shared import symbol_rows
 from assets.shared.definition import Frame, table_asset
 from assets.shared.run_block import BlockConfig
@@ -63,6 +63,7 @@ def result(model: FactorModel, *, replace: bool) -> SymbolResult:
 
 def _compute(model: FactorModel, panel: PricePanel, symbols: Sequence[str], targets: Sequence[int]) -> Columns:
     returns = simple_returns(panel.close, panel.dividend, panel.split)
+    doubted = outliers(returns, panel.split)
     fits = regression.fit(
         returns[:, panel.columns(symbols)],
         model.factor_returns(returns, panel.symbols),
@@ -71,6 +72,7 @@ def _compute(model: FactorModel, panel: PricePanel, symbols: Sequence[str], targ
         method=model.method,
         window=model.window,
         min_obs=model.min_obs,
+        outliers=doubted[:, panel.columns(symbols)] | doubted[:, panel.columns(model.proxies)].any(axis=1)[:, None],
     )
     columns: dict[str, Any] = {
         "symbol": [symbol for symbol in symbols for _ in targets],

@@ -88,7 +88,10 @@ def _qlike(actual: FloatArray, forecast: FloatArray) -> FloatArray:
 
 def split_table() -> list[str]:
     """Mean QLIKE of what the split, and the book's own series, say of the variance of the next 21 sessions."""
-    lines = [_row("books", "as if independent", "own residuals", "scaled to now", "forecast"), _row("---", *["---:"] * 4)]
+    lines = [
+        _row("books", "as if independent", "own residuals", "scaled to now", "forecast"),
+        _row("---", *["---:"] * 4),
+    ]
     for kind in KINDS:
         lines.append(_row(kind, *_best_bold([float(loss) for loss in split_losses(kind).values()], 3)))
     return lines

@@ -106,7 +106,13 @@ class Exposures:
 
 
 def value_positions(
-    lots: Lots, close: FloatArray, split: FloatArray, sessions: DateArray, targets: npt.ArrayLike
+    lots: Lots,
+    close: FloatArray,
+    split: FloatArray,
+    sessions: DateArray,
+    targets: npt.ArrayLike,
+    *,
+    still_held: IntArray | None = None,
 ) -> Positions:
     """Value every symbol at its last close at or before each target session, carried over splits.
 
@@ -118,6 +124,7 @@ def value_positions(
     :param split: (T, S) new shares for one old, effective on the session; NaN counts as 1.
     :param sessions: (T,) the dates of the rows, ascending.
     :param targets: (D,) strictly ascending rows.
+    :param still_held: (D,) rows on which a lot must be active as well to count.
     :raises ValueError: a basis that is not among the sessions, targets that are not ascending rows.
     """
     rows = checked_targets(targets, len(sessions))
@@ -128,7 +135,9 @@ def value_positions(
     last = np.maximum.accumulate(np.where(quoted, np.arange(len(close))[:, None], -1), axis=0)[rows]
     carried = np.where(last >= 0, np.take_along_axis(close * growth, np.maximum(last, 0), axis=0), np.nan)
 
-    active = (lots.entry_date <= sessions[rows, None]) & ~(lots.exit_date <= sessions[rows, None])
+    active = _active(lots, sessions[rows])
+    if still_held is not None:
+        active &= _active(lots, sessions[still_held])
     market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
     value = np.where(np.isfinite(market), market, lots.quantity * lots.entry_price)
     held = _by_symbol(active.astype(np.float64), lots.symbol, n_symbols) > 0
@@ -192,6 +201,12 @@ def expose(weights: Weights, beta: FloatArray, market_total: FloatArray, quality
         quality=np.where(void, Quality.FAILED, qualities.min(axis=1, initial=Quality.FULL_HISTORY)).astype(np.int8),
         reason=first_reason(void.shape, (has_reason(weights.reason), weights.reason), (uncovered, NOT_COVERED)),
     )
+
+
+def _active(lots: Lots, days: DateArray) -> BoolArray:
+    """(D, L) lots held on each day."""
+    active: BoolArray = (lots.entry_date <= days[:, None]) & ~(lots.exit_date <= days[:, None])
+    return active
 
 
 def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:

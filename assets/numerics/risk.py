@@ -107,6 +107,17 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     return ReturnSeries(total.T, coverage.T)
 
 
+def session_returns(weights: Weights, returns: FloatArray) -> FloatArray:
+    """(D,) return of one session, by the weights (D, S) of the session before: what value at risk is held against.
+
+    :param returns: (D, S) of the session; NaN where there is none: as in ``return_series``.
+    """
+    finite = np.isfinite(returns)
+    coverage = weights.coverage(finite)
+    total = (weights.weight * np.where(finite, returns, 0.0)).sum(axis=1)
+    return total / np.where(coverage > _ROUNDING, coverage, np.nan)
+
+
 def split_risk(
     found: Residuals,
     windows: FactorWindows,

@@ -32,6 +32,18 @@ _KUPIEC_95 = NormalDist().inv_cdf(0.975) ** 2
 """The 95% point of chi-squared with one degree of freedom."""
 
 
+LOSSES = (
+    "var_95_1d",
+    "var_99_1d",
+    "es_975_1d",
+    "var_95_1d_historical",
+    "var_99_1d_historical",
+    "var_95_1d_normal",
+    "var_99_1d_normal",
+)
+"""The numbers of ``ValueAtRisk``, as rows and reports name them."""
+
+
 @dataclass(frozen=True)
 class ValueAtRisk:
     """One-session value at risk on D sessions, as a fraction of the covered part's value; positive is a loss.

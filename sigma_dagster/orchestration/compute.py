@@ -32,7 +32,8 @@ def plan(services: Services, names: Sequence[str] | None, as_of: date, force: Fo
 def compute(services: Services, names: Sequence[str] | None, as_of: date, *, force: Force = Force(), say: Say) -> Tally:
     """Run what the portfolios lack, block by block, until the plan is empty."""
     todo = plan(services, names, as_of, force)
-    tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
+    held = todo.exposures
+    tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
     if not todo.blocks and not liveness.left_behind(services.settings.dagster_home):
         return tally
     with open_instance(services.settings) as instance:

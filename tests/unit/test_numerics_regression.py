@@ -392,7 +392,8 @@ def test_bayes_forecasts_returns_better_than_least_squares() -> None:
         young = returns.copy()
         young[:start] = np.nan
         error = {
-            method: ((fit_model(young, factors, [419], method).beta[0] - true) ** 2).mean() for method in ("ols", "bayes")
+            method: ((fit_model(young, factors, [419], method).beta[0] - true) ** 2).mean()
+            for method in ("ols", "bayes")
         }
         assert error["bayes"] < gain * error["ols"]
 
