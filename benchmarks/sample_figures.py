@@ -92,13 +92,11 @@ def split_table() -> list[str]:
         _row("books", "as if independent", "own residuals", "scaled to now", "forecast"),
         _row("---", *["---:"] * 4),
     ]
-    for kind in KINDS:
-        lines.append(_row(kind, *_best_bold([float(loss) for loss in split_losses(kind).values()], 3)))
-    return lines
+    return [*lines, *(_row(kind, *_best_bold(list(split_losses(kind).values()), 3)) for kind in KINDS)]
 
 
 def split_losses(kind: str) -> dict[str, float]:
-    """Mean QLIKE by method, of random books of a kind at every month-end of the sample that has 21 sessions after it."""
+    """Mean QLIKE by method, of random books of a kind at every month-end of the sample with 21 sessions after it."""
     losses: dict[str, list[FloatArray]] = {}
     for found in _books(kind):
         known = found.ends + MONTH < len(found.returns)
@@ -120,12 +118,11 @@ def split_losses(kind: str) -> dict[str, float]:
 def ratio_table() -> list[str]:
     """Variance of the split by realized variance, of random books: the range of the middle 98%."""
     lines = [_row("books", "as if independent", "own residuals"), _row("---", "---:", "---:")]
-    for kind in KINDS:
-        lines.append(_row(kind, *(f"{low:.2f} to {high:.2f}" for low, high in map(_middle, _ratios(kind)))))
-    return lines
+    return [*lines, *(_row(kind, *map(_middle, _ratios(kind))) for kind in KINDS)]
 
 
 def _ratios(kind: str) -> tuple[FloatArray, FloatArray]:
+    """Split by realized variance, as if independent and by the book's own residuals."""
     old, new = [], []
     for found in _books(kind):
         split, own = found.split, found.residuals.variance
@@ -135,9 +132,9 @@ def _ratios(kind: str) -> tuple[FloatArray, FloatArray]:
     return np.concatenate(old), np.concatenate(new)
 
 
-def _middle(ratios: FloatArray) -> tuple[float, float]:
+def _middle(ratios: FloatArray) -> str:
     low, high = np.quantile(ratios, (0.01, 0.99))
-    return float(low), float(high)
+    return f"{low:.2f} to {high:.2f}"
 
 
 @dataclass(frozen=True)

@@ -365,8 +365,8 @@ def prior(names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
 def _bayes(names: Sequence[str], projection: Projection, beta: FloatArray, se: FloatArray) -> _Residuals:
     """Posterior of normal betas: mean ``(G/s^2 + T)^-1 (G b/s^2 + T beta_0)``, covariance ``(G/s^2 + T)^-1``.
 
-    G is the centred X'X, b and s^2 those of ``ols``, ``T = diag(1 / tau^2)`` of the prior. With ``R tau = U D V'`` (R the
-    triangle of G) both are diagonal in the basis V whatever a symbol's s^2, so symbols without gaps share it.
+    G is the centred X'X, b and s^2 those of ``ols``, ``T = diag(1 / tau^2)`` of the prior. With ``R tau = U D V'``, R
+    the triangle of G, both are diagonal in the basis V whatever a symbol's s^2: symbols without gaps share it.
     """
     mean, spread = prior(names)
     centred, w = projection.r[:, 1:, 1:], projection.w[:, 1:]

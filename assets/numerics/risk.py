@@ -115,7 +115,8 @@ def session_returns(weights: Weights, returns: FloatArray) -> FloatArray:
     finite = np.isfinite(returns)
     coverage = weights.coverage(finite)
     total = (weights.weight * np.where(finite, returns, 0.0)).sum(axis=1)
-    return total / np.where(coverage > _ROUNDING, coverage, np.nan)
+    session: FloatArray = total / np.where(coverage > _ROUNDING, coverage, np.nan)
+    return session
 
 
 def split_risk(

@@ -100,13 +100,9 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     historical = _loss(*_quantiles(_lowest(recent), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
     texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", rows.shape[1])
-    return ValueAtRisk(
-        *filtered,
-        shortfall,
-        *historical,
-        *normal,
-        first_reason(n_obs.shape, (n_obs < MIN_FILTERED_OBS, texts[n_obs])),
-    )
+    reason = first_reason(n_obs.shape, (n_obs < MIN_FILTERED_OBS, texts[n_obs]))
+    losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
+    return ValueAtRisk(**losses, reason=reason)
 
 
 def exceedances(returns: FloatArray, at_risk: FloatArray, tail: float) -> Exceedances:

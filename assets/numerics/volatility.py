@@ -179,7 +179,7 @@ def _har_weights(length: int) -> FloatArray:
     return weights
 
 
-_EWMA_WEIGHTS = EWMA_DECAY ** np.arange(VOL_WINDOW)[::-1]
+_EWMA_WEIGHTS: FloatArray = np.power(EWMA_DECAY, np.arange(VOL_WINDOW, dtype=np.float64)[::-1])
 
 
 def _weighted(squares: FloatArray, finite: BoolArray, weights: FloatArray) -> FloatArray:

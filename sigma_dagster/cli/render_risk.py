@@ -7,6 +7,7 @@ from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_ro
 from sigma_dagster.portfolio.risk import Risk
 
 _POSITIONS_SHOWN = 25
+_SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
 _WHOLE = 0.9995
 """A smaller coverage is less than 100% as printed."""
 _TOGETHER = 0.7
@@ -86,15 +87,14 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
 
 
 def _exceeded(found: Risk) -> list[tuple[str, ...]]:
-    labels = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
     return [
         (
-            f"{label}, {one.sessions:,} sessions compared",
+            f"{_SAID[name]}, {one.sessions:,} sessions compared",
             f"{one.count:,}",
             number(one.expected, 1),
             f"{one.low:,} to {one.high:,}",
         )
-        for label, one in ((label, found.exceedances[name]) for name, label in labels.items())
+        for name, one in found.exceedances.items()
         if one.sessions
     ]
 
@@ -102,13 +102,13 @@ def _exceeded(found: Risk) -> list[tuple[str, ...]]:
 def _partly(found: Risk) -> bool:
     """Whether the numbers describe less than the whole portfolio."""
     shares = (found.weight_coverage, found.return_coverage)
-    return any(share is not None and share < _WHOLE for share in shares)
+    return bool(found.gross) and any(share is not None and share < _WHOLE for share in shares)
 
 
 def _coverage(found: Risk) -> str:
     return (
-        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are those of the "
-        f"{percent(found.return_coverage)} that have returns, {dollars(found.covered_value)}"
+        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are of the "
+        f"{percent(found.return_coverage)} with returns, {dollars(found.covered_value)}"
     )
 
 
@@ -150,7 +150,8 @@ def _notes(found: Risk) -> list[str]:
         )
     for name, one in found.exceedances.items():
         if one.sessions and not one.low <= one.count <= one.high:
-            notes.append(f"{name} was exceeded {one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}")
+            times = f"{one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}"
+            notes.append(f"{_SAID[name]} was exceeded {times}")
     return notes
 
 
@@ -158,11 +159,11 @@ def _positions(out: Console, found: Risk) -> None:
     shares = found.risk_split.positions
     rows = [
         (
-            one.symbol if one.asset_class == "public" else f"{one.symbol} (private)",
+            one.symbol,
             percent(one.weight),
             one.price_basis,
             percent(shares.get(one.symbol)) if one.quality else UNKNOWN,
-            words(one.quality),
+            words(one.quality) if one.asset_class == "public" else one.asset_class,
             UNKNOWN if one.n_obs is None else str(one.n_obs),
             percent(one.r_squared),
         )
