@@ -131,7 +131,7 @@ def test_ridge_is_held_against_least_squares(read_home: Home, tmp_path: Path, wi
 
 
 def test_bayes_shows_prior_data_and_posterior(read_home: Home, tmp_path: Path, window: pd.DataFrame) -> None:
-    """Promise: what was expected, what the data say and what is made of both stand side by side, as data and as text."""
+    """Promise: what was expected, what the data say, what is made of both: side by side, as data and as text."""
     model = model_of(tmp_path / "m.toml", "bayes")
     found = diagnose(read_home, "KO", model)
     fit = smf.ols("KO ~ market + value", window).fit()

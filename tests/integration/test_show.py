@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_exceedances_are_counted_from_the_stored_rows(read_home: Home, shown: di
     """Promise: yesterday's value at risk against the return since, of all rows that have both."""
     rows = sorted(read_home.numbers("portfolio_volatility", "core"), key=lambda row: row["session"])
     for name, tail in (("var_95_1d", 0.05), ("var_99_1d", 0.01)):
-        pairs = list(zip(rows, rows[1:], strict=False))[-252:]
+        pairs = list(pairwise(rows))[-252:]
         lost = sum(-after["return_1d"] > before[name] for before, after in pairs)
         told = shown["exceedances"][name]
         assert (told["sessions"], told["count"]) == (len(pairs), lost)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0005"
 
 _EXPOSURE = ("split_vol_equal_weighted", "diversifiable_share")
 _VOLATILITY = ("es_975_1d", "var_95_1d_historical", "var_99_1d_historical", "return_1d")
