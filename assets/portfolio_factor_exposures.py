@@ -81,6 +81,8 @@ def _split_columns(
     model: FactorModel, loaded: Valuation, own: SymbolExposures, reason: Sequence[str | None]
 ) -> Columns:
     split = valuation.split_risk(loaded, own, model, loaded.panel)
+    if split is None and not loaded.public:
+        return {}
     if split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
         return {"reason": [why or NO_SPLIT_UNIVARIATE for why in reason]}

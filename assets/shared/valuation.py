@@ -73,8 +73,9 @@ def load(
     *,
     grid: Sequence[date] = (),
 ) -> Valuation:
-    """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
+    """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside its public symbols'.
 
+    A book that holds no public symbol at these sessions rests on no price at all.
     `grid` are the sessions whose prices are read; by default all that results look back on. For weights alone, 7 will
     do: a last close before them counts at the first, and is stale. Returns then lack what lies before the grid.
     Raises MissingInputsError.
@@ -83,7 +84,7 @@ def load(
     held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
     public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
-    panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
+    panel = prices.load(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
     check_complete(panel)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
@@ -192,11 +193,11 @@ def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
 
 
 def split_risk(book: Valuation, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
-    """Split the book's variance by factors and positions; None if the model's betas do not add up.
+    """Split the book's variance by factors and positions; None if the model's betas do not add up, or there are none.
 
     The panel has the prices of the model's proxies, over the window of each of the book's sessions.
     """
-    if model.method == "univariate":
+    if model.method == "univariate" or not book.public:
         return None
     factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
     targets = [panel.sessions.index(session) for session in book.sessions]

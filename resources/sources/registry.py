@@ -16,10 +16,10 @@ class UnknownSourceError(ValueError):
 
 
 def price_sources(names: Sequence[str]) -> PriceSource:
-    """The price source for `names`, in order of preference.
+    """The price source for `names`.
 
     Raises:
-        UnknownSourceError: `names` is empty, repeats a name, or has one that no source goes by.
+        UnknownSourceError: `names` is empty, repeats a name, has one that no source goes by, or has several.
     """
     known = ", ".join(SOURCES)
     if not names:
@@ -29,6 +29,9 @@ def price_sources(names: Sequence[str]) -> PriceSource:
             raise UnknownSourceError(f"SIGMA_PRICE_SOURCES: {name!r} is not a price source; choose from: {known}")
         if name in names[:position]:
             raise UnknownSourceError(f"SIGMA_PRICE_SOURCES: {name!r} is named twice; name each price source once")
-    # With a second kind of source comes the one that asks several in order; until then there is one name to give.
-    (name,) = names
-    return SOURCES[name]()
+    if len(names) > 1:
+        # With a second kind of source comes the one that asks several in order.
+        raise UnknownSourceError(
+            f"SIGMA_PRICE_SOURCES: {', '.join(names)} are {len(names)} price sources, and one can be asked; name one"
+        )
+    return SOURCES[names[0]]()

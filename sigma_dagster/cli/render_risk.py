@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
+from assets.shared.look_back import listed
 from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
 from sigma_dagster.portfolio.risk import Risk
 
@@ -19,15 +20,30 @@ def risk(out: Console, found: Risk) -> None:
 def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
-    out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}{_coverage(found)}")
     out.print()
-    model, _, _ = found.factor_model.partition("@")
-    print_rows(out, (f"factor ({model})", "exposure", "std. error", "share of risk"), _factors(found))
-    print_rows(out, ("volatility, annualised", ""), _volatility(found))
-    print_rows(out, ("value at risk, 1 session", "95%", "", "99%", ""), _losses(found))
+    _factors(out, found)
+    covered = f", of the covered {percent(found.return_coverage)}" if _partial(found.return_coverage) else ""
+    print_rows(out, (f"volatility, annualised{covered}", ""), _volatility(found))
+    print_rows(out, (f"value at risk, 1 session{covered}", "95%", "", "99%", ""), _losses(found))
     for line in (_value(found), _fit(found), *_notes(found)):
-        out.print(line, markup=False)
+        out.print(line)
     out.print()
+
+
+def _partial(coverage: float | None) -> bool:
+    """Say whether a coverage is known and below 100% as it is printed."""
+    return coverage is not None and percent(coverage) != percent(1.0)
+
+
+def _coverage(found: Risk) -> str:
+    """What stands beside the headline when numbers do not speak of the whole."""
+    exposures, returns = percent(found.weight_coverage), percent(found.return_coverage)
+    if not _partial(found.weight_coverage) and not _partial(found.return_coverage):
+        return ""
+    if exposures == returns:
+        return f"; {exposures} of value is covered"
+    return f"; exposures cover {exposures} of value, returns {returns}"
 
 
 def headline(found: Risk) -> list[tuple[str, str]]:
@@ -42,15 +58,27 @@ def headline(found: Risk) -> list[tuple[str, str]]:
     ]
 
 
-def _factors(found: Risk) -> list[tuple[str, ...]]:
-    """The market in total first: beside style spreads, the market's own exposure is partial."""
-    split = found.risk_split
-    rows = [
-        (words(factor), number(value), number(found.standard_errors[factor]), percent(split.factors[factor]))
-        for factor, value in found.exposures.items()
-    ]
-    total = ("market, in total", number(found.market_total), "", "")
-    return [total, *rows, ("specific to positions", "", "", percent(split.specific))]
+def _factors(out: Console, found: Risk) -> None:
+    """The market in total first: beside style spreads, the market's own exposure is partial.
+
+    Volatility and value at risk are rates of the covered part: where it is not the whole, so is a column here.
+    """
+    split, model = found.risk_split, found.factor_model.partition("@")[0]
+    rows = [("market, in total", found.market_total, "", "")]
+    for factor, value in found.exposures.items():
+        rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
+    header = ("exposure", "std. error", "share of risk")
+    specific = ("specific to positions", "", "", percent(split.specific))
+    if not _partial(found.weight_coverage):
+        lines = [(label, number(value), *others) for label, value, *others in rows]
+        print_rows(out, (f"factor ({model})", *header), [*lines, specific])
+        return
+    lines = [(label, number(value), *others, number(_of_covered(value, found))) for label, value, *others in rows]
+    print_rows(out, (f"factor ({model})", *header, "exposure of the covered"), [*lines, (*specific, "")])
+
+
+def _of_covered(exposure: float | None, found: Risk) -> float | None:
+    return exposure / found.weight_coverage if exposure is not None and found.weight_coverage else None
 
 
 def _volatility(found: Risk) -> list[tuple[str, str]]:
@@ -78,6 +106,8 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
 
 def _value(found: Risk) -> str:
     parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
+    if _partial(found.return_coverage):
+        parts.append(f"covered by returns {dollars(found.covered_value)}")
     if found.denominator != found.gross:
         parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
     if found.entry_share:
@@ -102,7 +132,11 @@ def _notes(found: Risk) -> list[str]:
     if found.low_coverage:
         notes.append(
             f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
-            f"{percent(found.return_coverage)}; the numbers describe that part only"
+            f"{percent(found.return_coverage)}: volatility and value at risk describe that part only"
+        )
+    if unvalued := [one.symbol for one in found.positions if one.unvalued]:
+        notes.append(
+            f"Not valued: {listed(unvalued)}: a lot without entry price and market price; it counts as nothing"
         )
     low, high = SPLIT_RATIO_BAND
     if found.split_ratio is not None and not low <= found.split_ratio <= high:
@@ -134,4 +168,4 @@ def _positions(out: Console, found: Risk) -> None:
     header = ("position", "weight", "price", "share of risk", "quality", "sessions", "R2")
     print_rows(out, header, rows[:_POSITIONS_SHOWN])
     if len(rows) > _POSITIONS_SHOWN:
-        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all", markup=False)
+        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all")

@@ -19,8 +19,9 @@ from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE, RECENT_SES
 from assets.shared import valuation
 from assets.shared.look_back import MissingInputsError, check_complete
 from assets.shared.valuation import SymbolExposures, Valuation
-from resources.database import portfolios, prices
-from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, portfolio_volatility
+from resources.database import prices
+from resources.database.portfolios import Portfolio
+from resources.database.tables import daily_price, portfolio_factor_exposure, portfolio_volatility
 
 #: Sessions that say what a price is worth: today's, and enough before it to tell a stale one.
 _WEIGHT_SESSIONS = RECENT_SESSIONS + 2
@@ -42,18 +43,19 @@ class Position:
 
     symbol: str
     weight: float | None  # signed
-    price_basis: str  # market, stale (a market price more than 5 sessions old) or entry
+    price_basis: str  # market, stale (a market price more than 5 sessions old), entry or none
     quality: str | None  # of the symbol's exposures, with the next two; None if it can have none
     n_obs: int | None
     r_squared: float | None
+    unvalued: bool = False  # some lot of it has neither a market price nor an entry price, and counts as nothing
 
 
 @dataclass(frozen=True)
 class Risk:
     """The risk of one portfolio as of one session, each number under its name in JSON; None is not known.
 
-    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Values at risk are
-    fractions of the denominator of the weights, positive for a loss.
+    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Exposures are of the whole
+    denominator. Volatilities and values at risk (fractions, positive for a loss) are of `covered_value`.
     """
 
     portfolio: str
@@ -97,15 +99,22 @@ class Risk:
 
     positions: tuple[Position, ...]  # the largest first
 
+    @property
+    def covered_value(self) -> float | None:
+        """What volatilities and values at risk are rates of: the part of the denominator that has returns."""
+        if self.denominator is None or self.return_coverage is None:
+            return None
+        return self.denominator * self.return_coverage
+
     def in_dollars(self, name: str) -> float | None:
         """Give a value at risk as an amount."""
         share: float | None = getattr(self, name)
-        return None if share is None or self.denominator is None else share * self.denominator
+        return None if share is None or self.covered_value is None else share * self.covered_value
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as plain data, with values at risk in dollars beside the fractions."""
         dollars = {f"{name}_usd": self.in_dollars(name) for name in _AT_RISK}
-        return {**asdict(self), "as_of": self.as_of.isoformat(), **dollars}
+        return {**asdict(self), "as_of": self.as_of.isoformat(), "covered_value": self.covered_value, **dollars}
 
 
 @dataclass(frozen=True)
@@ -117,24 +126,23 @@ class _Loaded:
     split: risk.RiskSplit | None
 
 
-def read(connection: Connection, name: str, model: FactorModel, up_to: date | None = None) -> Risk | None:
-    """Read the newest risk of a portfolio, of a session up to the date; None if nothing was computed.
+def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date | None = None) -> Risk | None:
+    """Read the newest risk of a stored portfolio, of a session up to the date; None if nothing is stored of it.
 
     Raises MissingInputsError if rows that it rests on are gone.
     """
-    found = _newest(connection, name, model, up_to)
+    found = _newest(connection, one, model, up_to)
     if found is None:
         return None
     exposure, volatility = found
-    sessions = _stored_sessions(connection, model.proxies[0], exposure["session"])
-    loaded = _load(connection, name, model, sessions)
+    loaded = _load(connection, one, model, exposure["session"])
     columns = {field.name for field in fields(Risk)}
     reasons = dict.fromkeys(row["reason"] for row in found if row["reason"])
     stored = {column: value for row in found for column, value in row.items() if column in columns}
     return Risk(
         **{
             **stored,
-            "portfolio": name,
+            "portfolio": one.name,
             "as_of": exposure["session"],
             "factor_model": model.key,
             "reason": "; ".join(reasons) or None,
@@ -148,16 +156,15 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
 
 
 def _newest(
-    connection: Connection, name: str, model: FactorModel, up_to: date | None
+    connection: Connection, one: Portfolio, model: FactorModel, up_to: date | None
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     """Read the newest rows of both portfolio tables for one session."""
     exposure, volatility = portfolio_factor_exposure, portfolio_volatility
     same = (volatility.c.portfolio_id == exposure.c.portfolio_id) & (volatility.c.session == exposure.c.session)
     query = (
         sa.select(exposure, volatility)
-        .join_from(exposure, portfolio)
         .join(volatility, same)
-        .where(portfolio.c.name == name, exposure.c.model == model.key)
+        .where(exposure.c.portfolio_id == one.id, exposure.c.model == model.key)
         .order_by(exposure.c.session.desc())
         .limit(1)
     )
@@ -180,12 +187,13 @@ def _low_coverage(volatility: Mapping[str, Any], exposure: Mapping[str, Any]) ->
     return bool(volatility["low_coverage"]) or (covered is not None and covered < MIN_COVERAGE)
 
 
-def _load(connection: Connection, name: str, model: FactorModel, sessions: Sequence[date]) -> _Loaded:
-    """Load what the assets computed the last of the sessions from, as far as shares and weights need it."""
-    (one,) = portfolios.load(connection, [name])
-    loaded = valuation.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
+def _load(connection: Connection, one: Portfolio, model: FactorModel, session: date) -> _Loaded:
+    """Load what the assets computed the session from, as far as shares and weights need it."""
+    public = any(lot.asset_class == "public" and lot.held_within(session, session) for lot in one.lots)
+    sessions = _stored_sessions(connection, model.proxies[0], session) if public else [session]
+    loaded = valuation.load(connection, one, [session], grid=sessions[-_WEIGHT_SESSIONS:])
     own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
-    proxies = prices.load(connection, model.proxies, sessions)
+    proxies = prices.load(connection, model.proxies if public else (), sessions)
     check_complete(proxies)
     return _Loaded(loaded, own, valuation.split_risk(loaded, own, model, proxies))
 
@@ -220,15 +228,17 @@ def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
 
 def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     public = i < loaded.public
-    at_entry, stale = loaded.positions.at_entry[0, i], loaded.positions.stale[0, i]
+    found = loaded.positions
+    at_entry, stale, unvalued = found.at_entry[0, i], found.stale[0, i], found.unvalued[0, i]
     n_obs = _known(own.n_obs[0, i])
     return Position(
         symbol=loaded.symbols[i],
         weight=_known(loaded.weights.weight[0, i]),
-        price_basis="entry" if at_entry else "stale" if stale else "market",
+        price_basis="entry" if at_entry else "stale" if stale else "none" if unvalued else "market",
         quality=str(regression.QUALITY_LABELS[own.quality[0, i]]) if public else None,
         n_obs=None if n_obs is None else int(n_obs),
         r_squared=_known(own.r_squared[0, i]),
+        unvalued=bool(unvalued),
     )
 
 
