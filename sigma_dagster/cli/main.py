@@ -1,5 +1,6 @@
 """The command line's entry point: the commands together, and how a failing one ends (`failures` says in which words)."""
 
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -14,6 +15,9 @@ __all__ = ["app", "computing", "main", "reading"]
 
 def main() -> None:
     """Run the command line; every foreseeable error ends in a message and its exit status."""
+    # What libraries log (a connection tried again, for one) is not for the terminal: messages are ours.
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         app()
     except KeyboardInterrupt:

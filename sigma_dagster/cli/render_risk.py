@@ -32,14 +32,14 @@ def summary(out: Console, found: Risk) -> None:
 
 
 def _partial(coverage: float | None) -> bool:
-    """Say whether a coverage is known and below 100% as it is printed."""
-    return coverage is not None and percent(coverage) != percent(1.0)
+    """Say whether something is covered, and less than 100% as it is printed."""
+    return bool(coverage) and percent(coverage) != percent(1.0)
 
 
 def _coverage(found: Risk) -> str:
     """What stands beside the headline when numbers do not speak of the whole."""
     exposures, returns = percent(found.weight_coverage), percent(found.return_coverage)
-    if not _partial(found.weight_coverage) and not _partial(found.return_coverage):
+    if not found.weight_basis or exposures == returns == percent(1.0):
         return ""
     if exposures == returns:
         return f"; {exposures} of value is covered"
