@@ -1,11 +1,16 @@
 """Every setting, read from the environment in one place. Nothing else reads an environment variable of ours."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from resources.symbols import SYMBOL
+import sqlalchemy as sa
+
+from resources.sources.options import SourceOptions
+from resources.sqlite import sqlite_url
+from resources.symbols import SYMBOL, canonical
 
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
@@ -36,9 +41,10 @@ class Settings:
     """What the environment asks for; README, "Settings", says it in words."""
 
     home: Path
-    database_url: str
-    dagster_database_url: str  # Postgres for Dagster's own tables; empty: SQLite files in `dagster_home`
+    database_url: sa.URL
+    dagster_database_url: sa.URL | None  # Postgres for Dagster's own tables; None: SQLite files in `dagster_home`
     price_sources: tuple[str, ...]
+    source_options: SourceOptions
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
     start_date: date  # of the first date partition
@@ -51,11 +57,20 @@ class Settings:
         """Read the settings; raises SettingsError naming the variable, its value and the rule."""
         home = _home(environment)
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
+        database_url = _url(environment, "SIGMA_DATABASE_URL", ("sqlite", "postgresql")) or sqlite_url(
+            home / "sigma.db"
+        )
+        dagster_database_url = _url(environment, DAGSTER_DATABASE_URL, ("postgresql",))
+        if database_url == dagster_database_url:
+            raise SettingsError(
+                f"SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} name the same database: each needs its own"
+            )
         return cls(
             home=home,
-            database_url=_database_url(environment, f"sqlite:///{home / 'sigma.db'}"),
-            dagster_database_url=_dagster_database_url(environment),
+            database_url=database_url,
+            dagster_database_url=dagster_database_url,
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
+            source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
             as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
             start_date=_start_date(environment),
@@ -70,22 +85,56 @@ class Settings:
         return self.home / "dagster"
 
 
+def _source_options(environment: Mapping[str, str], cache: Path) -> SourceOptions:
+    """Read what the price sources are told; whether it is enough is theirs to say, when one of them is made."""
+    default = SourceOptions()
+    files = _text(environment, "SIGMA_PRICE_FILES", "")
+    return replace(
+        default,
+        cache=cache,
+        alpha_vantage_key=_text(environment, "ALPHAVANTAGE_API_KEY", ""),
+        alpha_vantage_url=_address(environment, "SIGMA_ALPHA_VANTAGE_URL", default.alpha_vantage_url),
+        alpha_vantage_plan=_text(environment, "SIGMA_ALPHA_VANTAGE_PLAN", default.alpha_vantage_plan),
+        tiingo_key=_text(environment, "SIGMA_TIINGO_KEY", ""),
+        tiingo_url=_address(environment, "SIGMA_TIINGO_URL", default.tiingo_url),
+        yahoo_url=_address(environment, "SIGMA_YAHOO_URL", default.yahoo_url),
+        price_files=Path(files).expanduser().absolute() if files else None,
+    )
+
+
+def _address(environment: Mapping[str, str], name: str, default: str) -> str:
+    """Read the address of a provider; no message repeats it, since it may hold a password."""
+    address = _text(environment, name, default)
+    parts = urlsplit(address)
+    if address != default and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query):
+        raise SettingsError(f"{name}: its form is https://host/path, without a question mark")
+    return address
+
+
 def _text(environment: Mapping[str, str], name: str, default: str) -> str:
     return environment.get(name, "").strip() or default
 
 
-def _database_url(environment: Mapping[str, str], default: str) -> str:
-    url = _text(environment, "SIGMA_DATABASE_URL", default)
-    if not url.startswith(("sqlite:", "postgresql:")):
-        kind = url.split(":")[0]  # no more of it: what follows may hold a password
-        raise SettingsError(f"SIGMA_DATABASE_URL={kind}:...: a sqlite: or postgresql: URL is needed")
-    return url
-
-
-def _dagster_database_url(environment: Mapping[str, str]) -> str:
-    url = _text(environment, DAGSTER_DATABASE_URL, "")
-    if url and not url.startswith("postgresql:"):
-        raise SettingsError(f"{DAGSTER_DATABASE_URL}={url.split(':')[0]}:...: a postgresql: URL is needed, or none")
+def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.URL | None:
+    """Read a database URL; no message repeats more of it than its kind, since the rest may hold a password."""
+    text = _text(environment, name, "")
+    if not text:
+        return None
+    kind, found, rest = text.partition("://")
+    if not found or kind not in kinds:
+        shown = f"={kind}:..." if found and kind.isidentifier() else ""
+        raise SettingsError(f"{name}{shown}: a {' or '.join(f'{each}:' for each in kinds)} URL is needed")
+    # Else a part of the password would be taken for the host, and named when that is not found.
+    if kind == "postgresql" and rest.partition(":")[2].count("@") > 1:
+        raise SettingsError(f"{name}={kind}:...: more than one @; in a password it is written %40")
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # a ValueError is about the port
+        url = None
+    port = 5432 if url is None or url.port is None else url.port
+    if url is None or not 0 < port < 65536 or (kind == "sqlite" and url.database in (None, "", ":memory:")):
+        form = "sqlite:///path" if kind == "sqlite" else "postgresql://user:password@host:port/name"
+        raise SettingsError(f"{name}={kind}:...: its form is {form}, the port a number, special characters as %XX")
     return url
 
 
@@ -112,7 +161,7 @@ def _date(name: str, value: str) -> date:
 
 
 def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    names = tuple(part.strip().upper() for part in environment.get(name, "").split(",") if part.strip())
+    names = tuple(canonical(part) for part in environment.get(name, "").split(",") if part.strip())
     for each in names:
         if not SYMBOL.fullmatch(each):
             raise SettingsError(f"{name}: {each!r} is not a symbol; symbols separated by commas are needed")

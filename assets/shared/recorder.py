@@ -1,6 +1,6 @@
 """Telling Dagster which partitions a run wrote, and what a person who clicks one would look for.
 
-Not here: writing rows, and how Dagster's event log stores what is recorded (`resources.event_log`).
+Not here: writing rows, and how Dagster's event log stores what is recorded (`resources.dagster_storage.event_log`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from dagster import AssetExecutionContext
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 
-from resources.event_log import provenance_tags, record_materializations, record_planned
+from resources.dagster_storage.event_log import provenance_tags, record_materializations, record_planned
 
 
 class Cell(NamedTuple):

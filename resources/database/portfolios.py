@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from resources.database.tables import portfolio, position
+from resources.database.deletions import delete_results
+from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, position
 
 
 @dataclass(frozen=True, order=True)
@@ -87,12 +88,20 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity
     wanted = as_stored(connection, name, lots, equity, basis)
     if wanted.id != _UNSTORED:
         return Stored(wanted, new=False)
-    connection.execute(sa.delete(portfolio).where(portfolio.c.name == name))
+    _delete(connection, name)
     insert = sa.insert(portfolio).values(name=name, equity=wanted.equity).returning(portfolio.c.id)
     number = connection.execute(insert).scalar_one()
     rows = [{**asdict(lot), "portfolio_id": number, "basis": basis} for lot in lots]
     connection.execute(sa.insert(position), rows)
     return Stored(replace(wanted, id=number), new=True)
+
+
+def _delete(connection: Connection, name: str) -> None:
+    named = portfolio.c.name == name
+    ids = sa.select(portfolio.c.id).where(named)
+    for table in (portfolio_factor_exposure, portfolio_volatility):
+        delete_results(connection, table, table.c.portfolio_id.in_(ids))
+    connection.execute(sa.delete(portfolio).where(named))
 
 
 def _order(lot: Lot) -> tuple[object, ...]:

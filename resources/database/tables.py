@@ -192,3 +192,36 @@ portfolio_volatility = Table(
     Column("reason", String(400)),
     _written_at(),
 )
+
+#: Notes of `deletions`: rows of a result table that Dagster may still show as there.
+deleted_result = Table(
+    "deleted_result",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("table_name", String(32), nullable=False),
+    # A symbol, or the name of a portfolio: its id is gone by the time that the note is read.
+    Column("key", String(64), nullable=False),
+    Column("first", Date, nullable=False),
+    Column("last", Date, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# One row is one attempt at a provider, whatever became of it: the limits count these for all processes together.
+provider_call = Table(
+    "provider_call",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # The source, and for one with a key a mark that tells two keys apart without saying either.
+    Column("account", String(80), nullable=False),
+    Column("began", Float, nullable=False),  # seconds since 1970, UTC
+    Column("ended", Float),  # null: being made now
+    Index(None, "account", "began"),
+)
+
+provider_note = Table(
+    "provider_note",
+    metadata,
+    Column("account", String(80), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+)

@@ -1,5 +1,6 @@
 """The commands that store portfolios, plan and compute. Dagster is imported only where one runs: it takes a second."""
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ from sigma_dagster.cli.tables import counted
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.portfolio import entry_prices
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
-from sigma_dagster.settings import PROJECT
+from sigma_dagster.settings import PROJECT, Settings
 
 
 @app.command(
@@ -117,6 +118,16 @@ def plan(
         wanted = stored_portfolios(services, [portfolio] if portfolio else None)
     todo = services.plan(wanted, session)
     print_result(as_json, lambda: render.plan_json(todo), lambda: render.plan(out, todo))
+
+
+@app.command()
+def repair() -> None:
+    """Repair Dagster's files in SIGMA_HOME after two first commands at the same time, as earlier releases left them."""
+    settings = Settings.from_environment(os.environ)
+    from sigma_dagster.orchestration import instance
+
+    found = instance.repair(settings)
+    out.print(f"Repaired: {', '.join(map(str, found))}" if found else "Nothing to repair")
 
 
 @app.command(hidden=True)

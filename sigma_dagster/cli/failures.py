@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from assets.model_file import ModelFileError
 from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
-from resources.sources.registry import UnknownSourceError
+from resources.sources.base import SourceError, SourceSettingError
 from resources.sources.sample import DamagedSampleError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
-from sigma_dagster.errors import BlockFailedError, PortTakenError
+from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning.planner import NothingToPlanError
 from sigma_dagster.portfolio.holdings import HoldingsError
 from sigma_dagster.services import AsOfError
@@ -32,11 +32,11 @@ _WRONG_INPUT = (
     ModelFileError,
     AsOfError,
     NothingToPlanError,
-    UnknownSourceError,
+    SourceSettingError,
     CalendarError,
     MissingInputsError,
 )
-_SAYS_ALL = (PortTakenError, DamagedSampleError, ClosedOutputError)
+_SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"
 
 
@@ -98,8 +98,15 @@ def _sqlite(told: str) -> str:
 
 
 def _databases(settings: Settings) -> Iterator[Path]:
-    own = Path(str(settings.database_url).partition("sqlite:///")[2])
-    yield from (path for path in (own, *sorted(settings.dagster_home.rglob("*.db"))) if path.is_file())
+    """The files of both databases, as far as this user can see them."""
+    folders = os.walk(settings.dagster_home)  # passes over what it may not enter
+    files = (Path(folder, name) for folder, _, names in folders for name in sorted(names) if name.endswith(".db"))
+    yield from filter(os.path.isfile, (_own(settings), *files))
+
+
+def _own(settings: Settings) -> Path:
+    url = settings.database_url
+    return Path(url.database or settings.home) if url.get_backend_name() == "sqlite" else settings.home
 
 
 def _is_damaged(file: Path) -> bool:
@@ -114,9 +121,9 @@ def _is_damaged(file: Path) -> bool:
 
 def _barred(settings: Settings) -> Path:
     """Find what this user cannot write, or what is not a file."""
-    own = Path(str(settings.database_url).partition("sqlite:///")[2])
+    own = _own(settings)
     paths = (settings.home, own.parent, own, *_databases(settings))
-    return next((path for path in paths if path.exists() and not os.access(path, os.W_OK)), own)
+    return next((path for path in paths if os.path.exists(path) and not os.access(path, os.W_OK)), own)
 
 
 def _file(error: OSError) -> str:

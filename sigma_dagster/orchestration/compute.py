@@ -15,7 +15,7 @@ from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.instance import open_instance
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.runs import heal, liveness
+from sigma_dagster.runs import heal
 from sigma_dagster.runs.runner import Runner
 from sigma_dagster.services import Services
 
@@ -33,7 +33,7 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     """Run what the portfolios lack, block by block, until the plan is empty."""
     todo = plan(services, names, as_of, force)
     tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
-    if not todo.blocks and not liveness.left_behind(services.settings.dagster_home):
+    if not todo.blocks and not heal.is_due(services):
         return tally
     with open_instance(services.settings) as instance:
         defs = build_defs(services)

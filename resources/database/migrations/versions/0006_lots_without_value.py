@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0004"
 
 #: The view that names the table; SQLite makes a table anew to change a constraint, and refuses while it is there.
 _VIEW = "position_factor_exposure"
