@@ -18,7 +18,6 @@ from resources.database.migrate import upgrade
 from resources.postgres import psycopg2_url
 from resources.sqlite import keep_private, make_whole, sqlite_url
 
-
 # A large write holds up to 64 MB of pages: with fewer it writes many of them more than once.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536")
 

@@ -1,4 +1,4 @@
-"""The command line's entry point: the commands together, and how a failing one ends (`failures` says in which words)."""
+"""The command line's entry point: the commands together, and how one that fails ends (`failures`)."""
 
 import logging
 import os

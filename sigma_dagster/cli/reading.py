@@ -81,4 +81,3 @@ def list_symbols(as_json: AsJson = False) -> None:
         lambda: {"source": source.name, "symbols": None if known is None else sorted(known)},
         lambda: render.symbols(out, source),
     )
-

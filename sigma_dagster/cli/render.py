@@ -93,7 +93,13 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
         out.print("No portfolio is stored yet: sigma onboard FILE")
         return
     rows = [
-        (one.name, f"{len(one.lots):,}", f"{len({lot.symbol for lot in one.lots}):,}", f"{one.first_entry}", f"{one.basis}")
+        (
+            one.name,
+            f"{len(one.lots):,}",
+            f"{len({lot.symbol for lot in one.lots}):,}",
+            f"{one.first_entry}",
+            f"{one.basis}",
+        )
         for one in found
     ]
     print_table(out, ("portfolio", "lots", "symbols", "first entry", "imported as of"), rows)

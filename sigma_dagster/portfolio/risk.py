@@ -4,7 +4,7 @@ What is stored is read. What only one session is asked for (weights and shares o
 the stored rows; the formulas stand in `assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any

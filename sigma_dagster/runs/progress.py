@@ -1,5 +1,7 @@
 """Which run computes a portfolio at this moment, for people who ask. Not here: who may start one (`claims`)."""
 
+from datetime import UTC, datetime
+
 from assets.catalogue import DIMENSIONS, of_dimension
 from assets.shared.block import Block
 from resources.database.portfolios import Portfolio
@@ -7,7 +9,6 @@ from sigma_dagster.orchestration.instance import open_instance
 from sigma_dagster.planning.planner import held_symbols
 from sigma_dagster.runs import claims
 from sigma_dagster.services import Services
-from datetime import UTC, datetime
 
 
 def computing(services: Services, one: Portfolio) -> str | None:
