@@ -15,6 +15,7 @@ from assets.shared.factor_risk import Windows
 from assets.shared.portfolio_rows import PortfolioResult
 from assets.shared.run_block import BlockConfig
 from assets.shared.valuation import Valuation
+from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
@@ -44,6 +45,9 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         database: dg.ResourceParam[Database],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
+        # A book without public symbols may be the first that anybody computes with the model.
+        with database.write() as connection:
+            results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
         return portfolio_rows.materialize(context, config, database, result(factor_model), config.onboarding)
 
     return portfolio_factor_exposures
@@ -74,6 +78,8 @@ def _compute(windows: Windows, connection: Connection, loaded: Valuation) -> Col
     for name in ("market_total", "weight_coverage", "reason"):
         columns[name] = getattr(found.exposures, name)
     columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality]
+    if found.split is None and not loaded.public:
+        return columns
     if found.split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
         return {**columns, "reason": [why or NO_SPLIT_UNIVARIATE for why in columns["reason"]]}

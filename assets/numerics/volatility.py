@@ -182,7 +182,7 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     part.vol_trend[0] = TREND_LABELS[np.where(three, trend, len(TREND_LABELS) - 1)]
     part.n_obs[0] = counts[VOL_WINDOW]
     lacking = (counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier)
-    _give_reasons(part.reason, *(count[None] for count in lacking))
+    _give_reasons(part.reason, *(count[None].astype(np.int16) for count in lacking))
 
 
 _EWMA: FloatArray = np.power(EWMA_DECAY, np.arange(VOL_WINDOW, dtype=np.float64)[::-1])

@@ -75,8 +75,8 @@ position = Table(
     # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
     Column("basis", Date, nullable=False),
     CheckConstraint("quantity <> 0", name="quantity"),
-    CheckConstraint("entry_price > 0", name="entry_price"),
-    CheckConstraint("exit_date > entry_date", name="exit_date"),
+    CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
+    CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing
     CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),

@@ -146,6 +146,16 @@ class WorkPlan:
             for asset in of_dimension(dimension)
             for wanted in [self.wanted[asset.name]]
         ]
+        due = [proxy for proxy in self.proxies if proxy in self.fetch]
+        if dimension == "symbol" and len(due) > self.max_keys:
+            # Every regression needs them all, and they do not fit into the first run: their prices come by themselves.
+            fetched, *others = steps
+            yield from self._parts(dimension, [replace(fetched, keys=tuple(due))])
+            rest = tuple(key for key in fetched.keys if key not in due)
+            steps = [replace(fetched, keys=rest, cached_keys=0, cached_rows=0), *others]
+        yield from self._parts(dimension, steps)
+
+    def _parts(self, dimension: str, steps: Sequence[Step]) -> Iterator[Block]:
         keys = list(dict.fromkeys(key for step in steps for key in step.keys))
         for start in range(0, len(keys), self.max_keys):
             part = set(keys[start : start + self.max_keys])
@@ -165,7 +175,7 @@ class WorkPlan:
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
     """Give the sessions that every held symbol has results for; raises NothingToPlanError if there are none."""
-    sessions = [day for day in calendar.last_sessions(history_sessions, as_of) if day >= start_date]
+    sessions = calendar.sessions(start_date, as_of)[-history_sessions:]
     if not sessions:
         raise NothingToPlanError(
             f"as-of session {as_of} is before {start_date}, the first date partition: "

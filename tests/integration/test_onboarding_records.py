@@ -231,7 +231,7 @@ def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Pat
     stdout, rest = second.communicate(timeout=60)
     first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), rest
-    assert said[0] == "Stored: portfolio second, 3 positions\n"
+    assert said[0] == "Stored: portfolio second, 3 lots\n"
     assert said[1].startswith("Waiting for run ")
     report = json.loads(stdout)
     assert (report["api_calls"], report["regressions_run"], report["symbols"]["cached"]) == (0, 0, 3)
