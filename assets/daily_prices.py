@@ -1,6 +1,9 @@
-"""The asset `daily_prices`: buy from the price source what is not stored yet, look-back included."""
+"""The asset `daily_prices`: buy from the price source what is not stored yet, look-back included.
 
-from collections.abc import Sequence
+The prices of factor proxies are bought the same way, as an asset of their own (`assets.proxy_prices`).
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -9,16 +12,23 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.definition import Frame, table_asset
 from assets.shared.look_back import price_sessions
 from assets.shared.recorder import Cell, Recorder
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, prices
 from resources.database.engine import Database
 from resources.database.tables import daily_price
 from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
+
+#: One run at a time asks the price source.
+POOL = "price_source"
+#: What a person who clicks a partition would look for.
+SHOWN = ("close", "absence", "source")
 
 #: From one close to the next over a long weekend, and a day for the refresh.
 _LONGEST_PAUSE = timedelta(days=5)
@@ -40,8 +50,8 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
     @table_asset(
         "daily_prices",
         frame,
-        pool="price_source",
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None,
+        pool=POOL,
+        freshness_policy=freshness(frame),
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
             "Fetched once from the price source, with the sessions before it that betas and volatility look back on."
@@ -52,35 +62,68 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         config: BlockConfig,
         database: dg.ResourceParam[Database],
         price_source: dg.ResourceParam[PriceSource],
+        factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
-        block = block_of_run(context, "symbol", config)
-        record, clock = Recorder(context, block.dimension), Stopwatch()
-        grid = price_sessions(block.sessions[0], block.sessions[-1])
-        with database.read() as connection:
-            held = bulk.present(connection, daily_price, block.keys, grid)
-        wanted = np.ones_like(held) if config.force else ~held
-        _log_check(context, wanted, config)
-        bought = _buy(database, price_source, block.keys, grid, wanted, clock)
-        stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
-        metadata: dict[str, Any] = {
-            **row_counts(stored, skipped),
-            "symbols_fetched": bought.symbols,
-            "api_calls": bought.calls,
-            "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
-            "seconds": clock.seconds,
-        }
-        context.log.info(f"Stored {stored} prices of {bought.symbols} symbols in {bought.calls} provider calls")
-        record([cell for cell in bought.cells if cell.session >= frame.first_date], metadata)
-        if bought.failure:
-            raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
-        return dg.MaterializeResult(metadata=metadata)
+        return materialize(context, config, frame, database, price_source, proxies=factor_model.proxies)
 
     return daily_prices
 
 
-def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], config: BlockConfig) -> None:
+def freshness(frame: Frame) -> dg.FreshnessPolicy | None:
+    """Expect fresh prices of a source that follows the market."""
+    return dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None
+
+
+def materialize(
+    context: dg.AssetExecutionContext,
+    config: BlockConfig,
+    frame: Frame,
+    database: Database,
+    source: PriceSource,
+    *,
+    proxies: Sequence[str],
+) -> dg.MaterializeResult[None]:
+    """Fetch and store what the block lacks (with force: all), and record it.
+
+    Recorded too is what the other asset of prices fetched: of `proxies`, which may be held.
+    """
+    block, found = block_of_run(context, config), found_before(context)
+    record, clock = Recorder(context), Stopwatch()
+    grid = price_sessions(block.sessions[0], block.sessions[-1])
+    with database.read() as connection:
+        have = bulk.present(connection, daily_price, block.keys, grid)
+    wanted = np.ones_like(have) if config.force else ~have
+    shared = np.isin(block.keys, proxies)
+    if record.deferred and context.asset_key.to_user_string() == "daily_prices":
+        wanted[shared] = ~have[shared]  # the planner has them fetched as proxies, by force too
+    _log_check(context, wanted, found.keys)
+    bought = _buy(database, source, block.keys, grid, wanted, clock)
+    written = [cell for cell in bought.cells if cell.session >= frame.first_date]
+
+    def stored(keys: Sequence[str]) -> Iterator[Cell]:
+        return stored_cells(database, daily_price, {key: key for key in keys}, block.sessions, SHOWN)
+
+    if record.deferred and shared.any():
+        new = {(cell.key, cell.session) for cell in written}
+        others = record.unrecorded(stored([block.keys[i] for i in np.flatnonzero(shared)]))
+        written = [*(cell for cell in others if (cell.key, cell.session) not in new), *written]
+    totals = {
+        **row_counts(len(bought.cells), int((~wanted).sum()) + found.rows),
+        "symbols_fetched": bought.symbols,
+        "api_calls": bought.calls,
+        "api_calls_saved": int((~wanted.any(axis=1)).sum()) + found.keys,
+        "seconds": clock.seconds,
+    }
+    context.log.info(f"Stored {len(bought.cells)} prices of {bought.symbols} symbols in {bought.calls} provider calls")
+    result = record(written, lambda: stored(block.keys), totals)
+    if bought.failure:
+        raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
+    return result
+
+
+def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], cached: int) -> None:
     to_fetch = int(wanted.any(axis=1).sum())
-    total = len(wanted) + config.cached_keys
+    total = len(wanted) + cached
     context.log.info(f"Granular cache check: {total - to_fetch}/{total} symbols fully cached")
     if to_fetch:
         context.log.info(f"  {to_fetch} symbols need fetching (missing current data or insufficient history)")

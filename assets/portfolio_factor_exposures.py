@@ -13,17 +13,11 @@ from assets.numerics.risk import NO_SPLIT_UNIVARIATE
 from assets.shared import portfolio_rows, valuation
 from assets.shared.definition import Frame, table_asset
 from assets.shared.portfolio_rows import PortfolioResult
-from assets.shared.run_block import BlockConfig
+from assets.shared.run_block import BlockConfig, onboarding_numbers
 from assets.shared.valuation import SymbolExposures, Valuation
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
-
-
-class PortfolioExposuresConfig(BlockConfig):
-    """Run config: a block's, and the numbers of the onboarding that asked for it."""
-
-    onboarding: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field
 
 
 def asset(frame: Frame) -> dg.AssetsDefinition:
@@ -40,11 +34,11 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
     )
     def portfolio_factor_exposures(
         context: dg.AssetExecutionContext,
-        config: PortfolioExposuresConfig,
+        config: BlockConfig,
         database: dg.ResourceParam[Database],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
-        return portfolio_rows.materialize(context, config, database, result(factor_model), config.onboarding)
+        return portfolio_rows.materialize(context, config, database, result(factor_model), onboarding_numbers(context))
 
     return portfolio_factor_exposures
 

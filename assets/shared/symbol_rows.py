@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Table
 
 from assets.shared.look_back import check_complete, price_sessions
 from assets.shared.recorder import Cell, Recorder, facts_of
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, prices
 from resources.database.bulk import Columns
@@ -42,13 +43,13 @@ def materialize(
     context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them."""
-    block = block_of_run(context, "symbol", config)
-    record, clock = Recorder(context, block.dimension), Stopwatch()
+    block, found = block_of_run(context, config), found_before(context)
+    record, clock = Recorder(context), Stopwatch()
     with database.read() as connection:
         have = bulk.present(connection, result.table, block.keys, block.sessions, **result.fixed)
     wanted = np.ones_like(have) if config.force else ~have
-    total = len(block.keys) + config.cached_keys
-    complete = int((~wanted.any(axis=1)).sum()) + config.cached_keys
+    total = len(block.keys) + found.keys
+    complete = int((~wanted.any(axis=1)).sum()) + found.keys
     context.log.info(f"Storing {result.rows} for {total} symbols (force={config.force})")
     if complete:
         context.log.info(
@@ -64,17 +65,21 @@ def materialize(
         fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
         cells = ((symbol, session) for symbol in symbols for session in sessions)
         written += [Cell(*cell, facts) for cell, facts in zip(cells, facts_of(columns, result.shown), strict=True)]
-    stored, skipped = len(written), int((~wanted).sum()) + config.cached_rows
+    stored, skipped = len(written), int((~wanted).sum()) + found.rows
     context.log.info(f"Stored {stored} NEW {result.row} records")
     context.log.info(f"Skipped {skipped} records with cached {result.cached} (optimization)")
-    metadata: dict[str, Any] = {
+    totals = {
         **row_counts(stored, skipped),
         "symbols_computed": int(fitted.any(axis=1).sum()),
         "computed": int(fitted.sum()),
         "seconds": clock.seconds,
     }
-    record(written, metadata)
-    return dg.MaterializeResult(metadata=metadata)
+    symbols = {key: key for key in block.keys}
+    return record(
+        written,
+        lambda: stored_cells(database, result.table, symbols, block.sessions, result.shown, result.fixed),
+        totals,
+    )
 
 
 def _compute_and_store(
@@ -87,7 +92,7 @@ def _compute_and_store(
         with clock("compute"):
             with database.read() as connection:
                 panel = prices.load(connection, list(dict.fromkeys([*symbols, *result.inputs])), grid)
-            check_complete(panel)
+            check_complete(panel, sessions)
             columns = result.compute(panel, symbols, [at[session] for session in sessions])
         with clock("write"), database.write() as connection:
             result.store(connection, columns, panel.revision)

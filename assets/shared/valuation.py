@@ -84,7 +84,7 @@ def load(
     public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
     panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
-    check_complete(panel)
+    check_complete(panel, sessions)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     shape = (len(grid), len(private))

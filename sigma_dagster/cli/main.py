@@ -117,6 +117,7 @@ def add(
     services = _environment(computes=True)
     session, holdings, chosen = _read(services, file, name, as_of)
     with services.database.write() as connection:
+        services.fix_first_date(connection, session)
         stored = portfolios.store(connection, chosen, holdings.lots, equity, session)
     what = f"portfolio {chosen}, {len(holdings.lots)} positions"
     out.print(

@@ -35,26 +35,33 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
     if not todo.blocks and not liveness.left_behind(services.settings.dagster_home):
         return tally
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
     with open_instance(services.settings) as instance:
         defs = build_defs(services)
         heal.heal(instance, defs.resolve_asset_graph(), services)
         runner = Runner(instance, defs, say)
+        ran: list[Block] = []
         while todo.blocks:
             dimension = todo.blocks[0].dimension
-            finished = _run_all(runner, todo, dimension, tally, say)
+            finished = _run_all(runner, todo, dimension, tally, say, ran)
             if finished:
-                force = _without(force, dimension)
+                force = replace(force, done=force.done | {dimension})
             before, todo = todo, plan(services, names, as_of, force)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
-        checks.evaluate(instance, services.database, services.model, live=services.source.latest_session() is None)
+        checks.evaluate(
+            instance, services.database, services.model, live=services.source.latest_session() is None, blocks=ran
+        )
     return tally
 
 
-def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say) -> bool:
-    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date."""
+def _run_all(
+    runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say, ran: list[Block]
+) -> bool:
+    """Run the plan's blocks of a dimension and add them to `ran`; False if somebody else did a part, so that the plan is out of date."""
     for block in todo.blocks:
         if block.dimension == dimension:
             if runner.wait_for_others(block):
@@ -63,18 +70,11 @@ def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: 
             done = runner.run(block, tally.metadata())
             if done is None:
                 return False
-            tally.add(block, todo.exposures.keys, done)
+            tally.add(block, todo, done)
+            ran.append(block)
     return True
-
-
-def _without(force: Force, dimension: str) -> Force:
-    """What was forced is done once its blocks have run."""
-    if dimension == "symbol":
-        return replace(force, prices=False, symbol_results=False)
-    return replace(force, portfolio_results=False)
 
 
 def _describe(block: Block) -> str:
     what = ", ".join(step.asset for step in block.steps)
-    keys = f"{len(block.keys)} {block.dimension}{'' if len(block.keys) == 1 else 's'}"
-    return f"{what}: {keys}, sessions {block.first}..{block.last}"
+    return f"{what}: {block.size}, sessions {block.span}"

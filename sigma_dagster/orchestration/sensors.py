@@ -5,7 +5,7 @@ It never buys a new session: that is for the schedules (`schedules`), once a day
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from sigma_dagster.runs.request import job_name
 from sigma_dagster.services import Services
 
 #: Names the block of a run, so that one that failed is not asked for again at once.
-BLOCK_TAG = "sigma/block"
+BLOCK_TAG = ".dagster/sigma_block"
 INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
 
@@ -66,12 +66,17 @@ class Verdict:
 
 
 def request_blocks(
-    instance: dg.DagsterInstance, blocks: Sequence[Block], onboarding: Mapping[str, Any], now: datetime
+    instance: dg.DagsterInstance,
+    blocks: Sequence[Block],
+    now: datetime,
+    *,
+    onboarding: Mapping[str, Any],
+    launched_by: str,
 ) -> Verdict:
     """Request a run for each block that nobody computes and that did not fail a short while ago."""
     verdict = Verdict()
     for block in blocks:
-        what = f"{len(block.keys)} {block.dimension}s {block.first}..{block.last}"
+        what = f"{block.size} {block.span}"
         name = _fingerprint(block)
         others = claims.rivals(instance, block)
         if others:
@@ -80,12 +85,12 @@ def request_blocks(
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
         else:
             request.register(instance, block)
-            tags = {**request.partition_tags(instance, block), BLOCK_TAG: name}
+            tags = request.run_tags(instance, block, onboarding=onboarding, launched_by=launched_by)
             verdict.requests.append(
                 dg.RunRequest(
                     job_name=job_name(block.dimension),
-                    run_config=request.run_config(block, onboarding),
-                    tags=tags,
+                    run_config=request.run_config(block),
+                    tags={**tags, BLOCK_TAG: name},
                     asset_selection=request.selection(block),
                     asset_check_keys=[],
                 )
@@ -93,14 +98,9 @@ def request_blocks(
     return verdict
 
 
-def due_blocks(todo: WorkPlan) -> Iterator[Block]:
-    """Give the blocks that can run now: all else waits for factor prices, and portfolios wait for their symbols."""
-    symbols = [block for block in todo.blocks if block.dimension == "symbol"]
-    if symbols:
-        proxies_due = any(symbol in todo.fetch for symbol in todo.proxies)
-        yield from symbols[:1] if proxies_due else symbols
-    else:
-        yield from todo.blocks
+def due_blocks(todo: WorkPlan) -> list[Block]:
+    """Give the blocks that can run now: symbols wait for the proxies, and portfolios for the symbols."""
+    return [block for block in todo.blocks if block.dimension == todo.blocks[0].dimension]
 
 
 def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime) -> dg.SensorResult:
@@ -117,10 +117,14 @@ def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datet
     todo = services.plan(stored, as_of)
     if not todo.blocks:
         return dg.SensorResult(skip_reason=f"Nothing is missing as of {as_of}", cursor="{}")
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.
     due = foreseen(todo) if todo.fetch or todo.exposures.rows else {}
     expected = {**json.loads(context.cursor or "{}"), **due}
-    verdict = request_blocks(instance, list(due_blocks(todo)), expected, now)
+    verdict = request_blocks(
+        instance, due_blocks(todo), now, onboarding=expected, launched_by="sensor new_portfolio"
+    )
     cursor = json.dumps(expected)
     if verdict.requests:
         return dg.SensorResult(run_requests=verdict.requests, cursor=cursor)

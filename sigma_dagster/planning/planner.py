@@ -19,7 +19,7 @@ from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.block import Block, Step
 from resources import calendar
-from resources.database import bulk
+from resources.database import bulk, results
 from resources.database.portfolios import Portfolio
 
 
@@ -58,17 +58,11 @@ class Wanted:
         """How many rows are to be made."""
         return int(self.missing.sum())
 
-    def span(self, keys: Sequence[str]) -> tuple[date, date]:
-        """The first and last session that something is to be made for, of some keys that lack a session."""
+    def span(self, keys: Sequence[str]) -> Sequence[date]:
+        """The first and last session that something is to be made for, of some keys; empty if nothing is."""
         rows = np.isin(self.keys, keys)
         days = np.flatnonzero(self.missing[rows].any(axis=0))
-        return self.sessions[days[0]], self.sessions[days[-1]]
-
-    def step(self, asset: str, counted: Sequence[str]) -> Step:
-        """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
-        cached = set(counted) - set(self.missing_keys)
-        done = [i for i, key in enumerate(self.keys) if key in cached]
-        return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
+        return [self.sessions[days[0]], self.sessions[days[-1]]] if days.size else []
 
 
 @dataclass(frozen=True)
@@ -79,8 +73,13 @@ class Force:
     symbol_results: bool = False
     portfolio_results: bool = False
 
+    done: frozenset[str] = frozenset()
+    """Dimensions whose blocks have run: what was forced of them is made."""
+
     def of(self, asset: Asset) -> bool:
         """Say whether the asset's rows are made again."""
+        if asset.dimension in self.done:
+            return False
         if asset.look_back:
             return self.prices
         return self.symbol_results if asset.dimension == "symbol" else self.portfolio_results
@@ -91,14 +90,9 @@ class WorkPlan:
     """What the portfolios lack, as of a session."""
 
     as_of: date
-    wanted: Mapping[str, Wanted]  # by asset; prices: of held symbols and factor proxies
-    proxies: tuple[str, ...]  # of the factor model
+    wanted: Mapping[str, Wanted]  # by asset
+    is_new_model: bool  # none of its rows was ever computed
     max_keys: int  # of one run
-
-    @property
-    def prices(self) -> Wanted:
-        """What is wanted of prices."""
-        return self.wanted["daily_prices"]
 
     @property
     def exposures(self) -> Wanted:
@@ -112,8 +106,8 @@ class WorkPlan:
 
     @cached_property
     def fetch(self) -> dict[str, int]:
-        """The sessions to fetch by symbol."""
-        return self.prices.missing_by_key
+        """The sessions to fetch by symbol: factor proxies first, then the other symbols that are held."""
+        return {**self.wanted["proxy_prices"].missing_by_key, **self.wanted["daily_prices"].missing_by_key}
 
     @property
     def api_calls(self) -> int:
@@ -130,16 +124,11 @@ class WorkPlan:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The runs that make it, in order: symbols before portfolios, factor proxies first."""
+        """The runs that make it, in order: factor proxies, symbols, portfolios."""
         return tuple(block for dimension in DIMENSIONS for block in self._split(dimension))
 
     def _split(self, dimension: str) -> Iterator[Block]:
-        # Of prices only the held symbols' count as found stored: nobody asked for the proxies.
-        steps = [
-            wanted.step(asset.name, self.exposures.keys if asset.look_back else wanted.keys)
-            for asset in of_dimension(dimension)
-            for wanted in [self.wanted[asset.name]]
-        ]
+        steps = [self._step(asset) for asset in of_dimension(dimension)]
         keys = list(dict.fromkeys(key for step in steps for key in step.keys))
         for start in range(0, len(keys), self.max_keys):
             part = set(keys[start : start + self.max_keys])
@@ -147,13 +136,38 @@ class WorkPlan:
             due = tuple(step for step in named if step.keys)
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
-            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(due), due)
+            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(dimension, due), due)
 
-    def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
-        spans = [self.wanted[step.asset].span(step.keys) for step in steps]
+    def _step(self, asset: Asset) -> Step:
+        """Ask an asset for the missing cells, and say what the keys left out have already."""
+        wanted = self.wanted[asset.name]
+        keys = (*wanted.missing_keys, *self._to_record(asset))
+        cached = [i for i, key in enumerate(wanted.keys) if key not in keys]
+        if asset.dimension == "proxy":
+            cached = []  # nobody asked for the proxies themselves
+        return Step(asset.name, keys, wanted.force, len(cached), int(wanted.asked[cached].sum()))
+
+    def _to_record(self, asset: Asset) -> Iterator[str]:
+        """Give the keys whose prices are stored by the other asset of prices and may not be recorded for this one.
+
+        Proxies when the model has never run; of held proxies those with results to be made, which are in the block
+        anyway. The asset knows what is recorded.
+        """
+        wanted = self.wanted[asset.name]
+        if asset.dimension == "proxy" and self.is_new_model:
+            yield from (key for key in wanted.keys if key not in wanted.missing_by_key)
+        if asset.name == "daily_prices":
+            results = {key for other in of_dimension("symbol") for key in self.wanted[other.name].missing_by_key}
+            proxies = self.wanted["proxy_prices"].keys
+            yield from (key for key in wanted.keys if key in proxies and key in results)
+
+    def _span(self, dimension: str, steps: Sequence[Step]) -> tuple[date, date]:
+        sessions = self.exposures.sessions
+        if dimension == "proxy" and self.is_new_model:
+            return sessions[0], sessions[-1]
+        days = [day for step in steps for day in self.wanted[step.asset].span(step.keys)]
         # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
-        first = max(min(first for first, _ in spans), self.exposures.sessions[0])
-        return first, max(first, *(last for _, last in spans))
+        return max(min(days), sessions[0]), max(max(days), sessions[0])
 
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
@@ -197,9 +211,9 @@ def plan(
     """
     held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
-    # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
-    priced = tuple(dict.fromkeys([*model.proxies, *held])) if held else ()
     entered = _entered(portfolios, sessions)
+    # Symbols' rows rest on the proxies', and so do those of portfolios that hold no symbol.
+    proxies = model.proxies if held or entered.any() else ()
 
     def want(asset: Asset) -> Wanted:
         fixed, forced = asset.fixed(model.key), force.of(asset)
@@ -207,14 +221,18 @@ def plan(
             ids = {portfolio.id: portfolio.name for portfolio in portfolios}
             exists = bulk.present(connection, asset.table, list(ids), sessions, **fixed)
             return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, forced)
-        keys, days = (priced, grid) if asset.look_back else (held, sessions)
+        keys = proxies if asset.dimension == "proxy" else held
+        days = grid if asset.look_back else sessions
         exists = bulk.present(connection, asset.table, keys, days, **fixed)
-        return Wanted(keys, tuple(days), np.ones_like(exists), exists, forced)
+        asked = np.ones_like(exists)
+        if asset.name == "daily_prices":
+            asked[np.isin(keys, proxies)] = False  # what is a proxy too is fetched once, as a proxy
+        return Wanted(keys, tuple(days), asked, exists, forced)
 
     return WorkPlan(
         as_of=sessions[-1],
         wanted={asset.name: want(asset) for asset in ASSETS},
-        proxies=model.proxies,
+        is_new_model=not results.is_registered(connection, model.key),
         max_keys=max_keys,
     )
 

@@ -65,6 +65,7 @@ def onboard(
     Raises BlockFailedError; the portfolio and whatever was computed before stay.
     """
     with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
         stored = portfolios.store(connection, name, lots, equity, as_of)
     say(f"{'Stored' if stored else 'Known'}: portfolio {name}, {len(lots)} positions")
     tally = compute(services, [name], as_of, force=force, say=say)

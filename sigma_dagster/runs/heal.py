@@ -19,7 +19,7 @@ from sigma_dagster.runs.claims import block_of, mark_dead
 from sigma_dagster.runs.request import DEFER_TAG
 from sigma_dagster.services import Services
 
-_DONE_TAG = "sigma/reconciled"
+_DONE_TAG = ".dagster/sigma_reconciled"
 
 
 def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> int:
@@ -59,7 +59,7 @@ def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitio
     """Give the partitions of a step that have a row."""
     asset = BY_NAME[step.asset]
     days = price_sessions(block.first, block.last) if asset.look_back else block.sessions
-    days = [day for day in days if day >= services.settings.start_date]
+    days = [day for day in days if day >= services.first_date(block.last)]
     with services.database.read() as connection:
         ids: dict[Any, str] = {key: key for key in step.keys}
         if block.dimension == "portfolio":

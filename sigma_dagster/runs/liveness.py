@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_HOST_TAG = "sigma/executed_by"
+_HOST_TAG = ".dagster/sigma_executed_by"
 
 #: Runs that this process executes.
 _own: set[str] = set()

@@ -1,5 +1,6 @@
 """How a block becomes a Dagster run: its config, tags and assets, the same for the command line and the daemon."""
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -9,13 +10,14 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from sqlalchemy.exc import IntegrityError
 
 from assets.shared.block import Block
+from assets.shared.look_back import listed
+from assets.shared.run_block import FOUND_TAG
 
 #: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
 DEFER_TAG = "dagster/defer_asset_events"
 
-#: The asset whose metadata carry the numbers of the onboarding that asked for the run.
-REPORTS_ONBOARDING = "portfolio_factor_exposures"
-
+#: Of a run's keys in its tags; its config has them all.
+_NAMED = 3
 
 def job_name(dimension: str) -> str:
     """Name the job that computes blocks of the dimension."""
@@ -27,15 +29,29 @@ def selection(block: Block) -> list[dg.AssetKey]:
     return [dg.AssetKey(step.asset) for step in block.steps]
 
 
-def run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the run config; `onboarding` are numbers for the metadata of the asset that reports them."""
-    configs = block.to_config()
-    if REPORTS_ONBOARDING in configs:
-        configs[REPORTS_ONBOARDING]["onboarding"] = dict(onboarding)
+def run_config(block: Block) -> dict[str, Any]:
+    """Give the run config."""
     # The console logger would print a line an event, on the terminal of `make dev` too.
     return {
-        "ops": {asset: {"config": config} for asset, config in configs.items()},
+        "ops": {asset: {"config": config} for asset, config in block.to_config().items()},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+
+
+def run_tags(
+    instance: dg.DagsterInstance, block: Block, *, onboarding: Mapping[str, Any], launched_by: str
+) -> dict[str, str]:
+    """Give the run's tags: what a person looks for in the list of runs, Dagster's partitions, hidden plumbing.
+
+    `onboarding` are numbers for the metadata of `portfolio_factor_exposures`. The block's keys must be registered.
+    """
+    cached = {step.asset: [step.cached_keys, step.cached_rows] for step in block.steps}
+    return {
+        f"{block.dimension}": listed(list(block.keys), _NAMED),
+        "sessions": block.span,
+        "launched_by": launched_by,
+        FOUND_TAG: json.dumps({"cached": cached, "onboarding": dict(onboarding)}),
+        **partition_tags(instance, block),
     }
 
 
