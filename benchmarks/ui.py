@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.measure import Row
 from resources import calendar
-from resources.event_log import record_materializations
+from resources.dagster_storage.event_log import record_materializations
 from tests.support.home import LAST, Home
 from tests.support.ui import ask, free_port, running
 

@@ -7,3 +7,7 @@ class BlockFailedError(RuntimeError):
 
 class PortTakenError(RuntimeError):
     """Another program listens on the port of the Dagster UI."""
+
+
+class BrokenHomeError(RuntimeError):
+    """Dagster's files in SIGMA_HOME cannot be used as they are; the message says which, and what repairs them."""

@@ -1,9 +1,13 @@
 """Every setting, read from the environment in one place. Nothing else reads an environment variable of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+
+import sqlalchemy as sa
+
+from resources.sqlite import sqlite_url
 
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
@@ -31,8 +35,8 @@ class Settings:
     """What the environment asks for; README, "Settings", says it in words."""
 
     home: Path
-    database_url: str
-    dagster_database_url: str  # Postgres for Dagster's own tables; empty: SQLite files in `dagster_home`
+    database_url: sa.URL
+    dagster_database_url: sa.URL | None  # Postgres for Dagster's own tables; None: SQLite files in `dagster_home`
     price_sources: tuple[str, ...]
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
@@ -46,10 +50,18 @@ class Settings:
         """Read the settings; raises SettingsError naming the variable, its value and the rule."""
         home = Path(_text(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))).expanduser().absolute()
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
+        database_url = _url(environment, "SIGMA_DATABASE_URL", ("sqlite", "postgresql")) or sqlite_url(
+            home / "sigma.db"
+        )
+        dagster_database_url = _url(environment, DAGSTER_DATABASE_URL, ("postgresql",))
+        if database_url == dagster_database_url:
+            raise SettingsError(
+                f"SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} name the same database: each needs its own"
+            )
         return cls(
             home=home,
-            database_url=_database_url(environment, f"sqlite:///{home / 'sigma.db'}"),
-            dagster_database_url=_dagster_database_url(environment),
+            database_url=database_url,
+            dagster_database_url=dagster_database_url,
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
             as_of=_optional_date(environment, "SIGMA_AS_OF"),
@@ -69,18 +81,26 @@ def _text(environment: Mapping[str, str], name: str, default: str) -> str:
     return environment.get(name, "").strip() or default
 
 
-def _database_url(environment: Mapping[str, str], default: str) -> str:
-    url = _text(environment, "SIGMA_DATABASE_URL", default)
-    if not url.startswith(("sqlite:", "postgresql:")):
-        kind = url.split(":")[0]  # no more of it: what follows may hold a password
-        raise SettingsError(f"SIGMA_DATABASE_URL={kind}:...: a sqlite: or postgresql: URL is needed")
-    return url
-
-
-def _dagster_database_url(environment: Mapping[str, str]) -> str:
-    url = _text(environment, DAGSTER_DATABASE_URL, "")
-    if url and not url.startswith("postgresql:"):
-        raise SettingsError(f"{DAGSTER_DATABASE_URL}={url.split(':')[0]}:...: a postgresql: URL is needed, or none")
+def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.URL | None:
+    """Read a database URL; no message repeats more of it than its kind, since the rest may hold a password."""
+    text = _text(environment, name, "")
+    if not text:
+        return None
+    kind, found, rest = text.partition("://")
+    if not found or kind not in kinds:
+        shown = f"={kind}:..." if found and kind.isidentifier() else ""
+        raise SettingsError(f"{name}{shown}: a {' or '.join(f'{each}:' for each in kinds)} URL is needed")
+    # Else a part of the password would be taken for the host, and named when that is not found.
+    if kind == "postgresql" and rest.partition(":")[2].count("@") > 1:
+        raise SettingsError(f"{name}={kind}:...: more than one @; in a password it is written %40")
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # a ValueError is about the port
+        url = None
+    port = 5432 if url is None or url.port is None else url.port
+    if url is None or not 0 < port < 65536 or (kind == "sqlite" and url.database in (None, "", ":memory:")):
+        form = "sqlite:///path" if kind == "sqlite" else "postgresql://user:password@host:port/name"
+        raise SettingsError(f"{name}={kind}:...: its form is {form}, the port a number, special characters as %XX")
     return url
 
 

@@ -1,7 +1,7 @@
 """Telling Dagster which partitions a run wrote, and what a person who clicks one would look for.
 
-Not here: writing rows, reading those that a run skipped (`stored_cells`), and how Dagster's event log stores what is
-recorded (`resources.event_log`).
+Not here: writing rows, reading those that a run skipped (`stored_cells`), and how Dagster's event log stores
+what is recorded (`resources.dagster_storage.event_log`).
 """
 
 import json
@@ -17,7 +17,7 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 from dagster._core.storage.dagster_run import assets_are_externally_managed
 
 from assets.catalogue import BY_NAME
-from resources.event_log import provenance_tags, record_materializations, record_planned
+from resources.dagster_storage.event_log import provenance_tags, record_materializations, record_planned
 
 #: Of rates and shares in metadata: enough to read, few enough to take in.
 _DIGITS = 4

@@ -14,22 +14,21 @@ from sqlalchemy import Connection, Engine, event
 
 from resources.database.migrate import upgrade
 from resources.postgres import psycopg2_url
+from resources.sqlite import keep_private, make_whole, sqlite_url
 
 
 class Database:
     """The domain database at `url`; it connects, and makes or upgrades its tables, when first used."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str | sa.URL) -> None:
+        self.url = sa.make_url(url)
 
     @cached_property
     def engine(self) -> Engine:
         """The SQLAlchemy engine, its tables at the newest version."""
-        url = sa.make_url(self.url)
-        if url.get_backend_name() == "sqlite":
-            engine = _sqlite_engine(url)
-        else:
-            engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
+        if self.url.get_backend_name() == "sqlite":
+            return _open_sqlite(self.url)
+        engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
         upgrade(engine)
         return engine
 
@@ -48,9 +47,24 @@ class Database:
             yield connection
 
 
+def _open_sqlite(url: sa.URL) -> Engine:
+    path = Path(url.database) if url.database else None  # None: in memory
+    if path:
+        make_whole(path, _make_file)
+    engine = _sqlite_engine(url)
+    upgrade(engine)
+    if path:
+        keep_private(path)
+    return engine
+
+
+def _make_file(path: Path) -> None:
+    engine = _sqlite_engine(sqlite_url(path))
+    upgrade(engine)
+    engine.dispose()
+
+
 def _sqlite_engine(url: sa.URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": 60})
 
     @event.listens_for(engine, "connect")

@@ -10,6 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from resources.postgres import lock_tables
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -20,7 +22,9 @@ def upgrade(engine: Engine) -> None:
         if _version(connection) == newest:
             return
     with engine.connect().execution_options(sigma_write=True) as connection, connection.begin():
-        # Looked at again under the write lock: another process may have come first.
+        if engine.dialect.name == "postgresql":
+            lock_tables(connection)
+        # Looked at again under the lock (SQLite's is taken by every write): another process may have come first.
         if _version(connection) != newest:
             _alembic("upgrade", connection, "head")
 

@@ -7,7 +7,8 @@ from datetime import date
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from resources.database.tables import portfolio, position
+from resources.database.deletions import delete_results
+from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, position
 
 
 @dataclass(frozen=True, order=True)
@@ -64,12 +65,20 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: float 
     """
     if as_stored(connection, name, lots, equity, basis).id != _UNSTORED:
         return False
-    connection.execute(sa.delete(portfolio).where(portfolio.c.name == name))
+    _delete(connection, name)
     insert = sa.insert(portfolio).values(name=name, equity=equity).returning(portfolio.c.id)
     new = connection.execute(insert).scalar_one()
     rows = [{**asdict(lot), "portfolio_id": new, "basis": basis} for lot in lots]
     connection.execute(sa.insert(position), rows)
     return True
+
+
+def _delete(connection: Connection, name: str) -> None:
+    named = portfolio.c.name == name
+    ids = sa.select(portfolio.c.id).where(named)
+    for table in (portfolio_factor_exposure, portfolio_volatility):
+        delete_results(connection, table, table.c.portfolio_id.in_(ids))
+    connection.execute(sa.delete(portfolio).where(named))
 
 
 def _order(lot: Lot) -> tuple[object, ...]:

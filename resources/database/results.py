@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
 from resources.database.bulk import Columns, session_text, upsert, within
+from resources.database.deletions import delete_results
 from resources.database.tables import (
     factor_exposure,
     factor_model,
@@ -104,7 +105,7 @@ def delete_for_symbol(connection: Connection, name: str, first: date, last: date
     holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
     if split:
         for table in (portfolio_factor_exposure, portfolio_volatility):
-            connection.execute(sa.delete(table).where(table.c.portfolio_id.in_(holders), table.c.session < first))
+            delete_results(connection, table, table.c.portfolio_id.in_(holders), table.c.session < first)
     for table, rests_on_it in (
         (factor_exposure, (factor_exposure.c.symbol == name) | factor_exposure.c.model.in_(models)),
         (symbol_volatility, symbol_volatility.c.symbol == name),
@@ -114,7 +115,7 @@ def delete_for_symbol(connection: Connection, name: str, first: date, last: date
         ),
         (portfolio_volatility, portfolio_volatility.c.portfolio_id.in_(holders)),
     ):
-        connection.execute(sa.delete(table).where(rests_on_it, table.c.session.between(first, last)))
+        delete_results(connection, table, rests_on_it, table.c.session.between(first, last))
 
 
 def _drop_dependents(connection: Connection, columns: Columns) -> None:
@@ -138,10 +139,10 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
         changed.setdefault(keys[i][0], []).append(date.fromisoformat(keys[i][1]))
     for name, days in changed.items():
         holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
-        connection.execute(
-            sa.delete(portfolio_factor_exposure).where(
-                portfolio_factor_exposure.c.portfolio_id.in_(holders),
-                portfolio_factor_exposure.c.session.between(min(days), max(days)),
-            )
+        delete_results(
+            connection,
+            portfolio_factor_exposure,
+            portfolio_factor_exposure.c.portfolio_id.in_(holders),
+            portfolio_factor_exposure.c.session.between(min(days), max(days)),
         )
         connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))

@@ -200,3 +200,16 @@ portfolio_volatility = Table(
     Column("reason", String(400)),
     _written_at(),
 )
+
+#: Notes of `deletions`: rows of a result table that Dagster may still show as there.
+deleted_result = Table(
+    "deleted_result",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("table_name", String(32), nullable=False),
+    # A symbol, or the name of a portfolio: its id is gone by the time that the note is read.
+    Column("key", String(64), nullable=False),
+    Column("first", Date, nullable=False),
+    Column("last", Date, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -24,7 +24,7 @@ from resources.database import portfolios
 from resources.database.portfolios import Portfolio
 from resources.sources.registry import UnknownSourceError
 from sigma_dagster.cli import render, render_risk
-from sigma_dagster.errors import BlockFailedError, PortTakenError
+from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, NothingToPlanError
 from sigma_dagster.portfolio import risk
@@ -202,6 +202,16 @@ def list_portfolios(as_json: AsJson = False) -> None:
     _print(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
 
 
+@app.command()
+def repair() -> None:
+    """Repair Dagster's files in SIGMA_HOME after two first commands at the same time, as earlier releases left them."""
+    settings = Settings.from_environment(os.environ)
+    from sigma_dagster.orchestration import instance
+
+    found = instance.repair(settings)
+    out.print(f"Repaired: {', '.join(map(str, found))}" if found else "Nothing to repair", markup=False)
+
+
 @app.command(hidden=True)
 def demo() -> None:
     """Onboard the two example portfolios and compare."""
@@ -298,5 +308,5 @@ def main() -> None:
         _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
     except BlockFailedError as error:
         _fail(1, f"{error}\nWhat was stored is kept; the same command finishes the rest.")
-    except PortTakenError as error:
+    except (PortTakenError, BrokenHomeError) as error:
         _fail(1, str(error))

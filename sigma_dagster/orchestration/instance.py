@@ -7,16 +7,22 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
+from sigma_dagster.errors import BrokenHomeError
 from sigma_dagster.settings import DAGSTER_DATABASE_URL, Settings
 
 #: Runs are processes, and each is busy: more at once than cores only take memory.
 _CONCURRENT_RUNS = 2
 
+#: Folder, name and tables of Dagster's SQLite files.
+_FILES = (("history", "runs", RUNS), ("schedules", "schedules", SCHEDULES), ("event_log", "event_log", EVENTS))
+
 
 def prepare(settings: Settings) -> Path:
     """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME)."""
     home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)
     text = "# Written by sigma; changes are lost.\n" + yaml.safe_dump(_config(settings), sort_keys=False)
     target = home / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
@@ -27,8 +33,20 @@ def prepare(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open the instance; use it as a context manager."""
-    return dg.DagsterInstance.from_config(str(prepare(settings)))
+    """Open the instance, its databases made if need be; use it as a context manager. Raises BrokenHomeError."""
+    try:
+        return dg.DagsterInstance.from_config(str(prepare(settings)))
+    except TwoVersionsError as error:
+        raise BrokenHomeError(f"{error}. This repairs it and keeps everything: sigma repair") from error
+
+
+def repair(settings: Settings) -> list[Path]:
+    """Make Dagster's files whole that two processes made at the same time; return those that are there."""
+    files = {settings.dagster_home / folder / f"{name}.db": group for folder, name, group in _FILES}
+    found = [path for path in files if path.exists()]
+    for path in found:
+        repair_sqlite(path, files[path])
+    return found
 
 
 def _config(settings: Settings) -> dict[str, Any]:
@@ -68,9 +86,9 @@ def _sqlite(home: Path) -> dict[str, Any]:
         return {"module": module, "class": name, "config": {"base_dir": str(home / folder)}}
 
     return {
-        "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage", "history"),
-        "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
-        "event_log_storage": storage("resources.event_log", "SqliteEventLog", "event_log"),
+        "run_storage": storage("resources.dagster_storage.runs_sqlite", "SqliteRuns", "history"),
+        "schedule_storage": storage("resources.dagster_storage.runs_sqlite", "SqliteSchedules", "schedules"),
+        "event_log_storage": storage("resources.dagster_storage.event_log", "SqliteEventLog", "event_log"),
     }
 
 
@@ -79,7 +97,7 @@ def _postgres() -> dict[str, Any]:
         return {"module": module, "class": name, "config": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}}
 
     return {
-        "run_storage": storage("resources.run_storage_postgres", "PostgresRuns"),
-        "schedule_storage": storage("resources.run_storage_postgres", "PostgresSchedules"),
-        "event_log_storage": storage("resources.event_log_postgres", "PostgresEventLog"),
+        "run_storage": storage("resources.dagster_storage.runs_postgres", "PostgresRuns"),
+        "schedule_storage": storage("resources.dagster_storage.runs_postgres", "PostgresSchedules"),
+        "event_log_storage": storage("resources.dagster_storage.event_log_postgres", "PostgresEventLog"),
     }

@@ -12,8 +12,8 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from assets.catalogue import BY_NAME
 from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
+from resources.dagster_storage.event_log import provenance_tags, record_materializations
 from resources.database import bulk, portfolios
-from resources.event_log import provenance_tags, record_materializations
 from sigma_dagster.runs import liveness
 from sigma_dagster.runs.claims import block_of, mark_dead
 from sigma_dagster.runs.request import DEFER_TAG

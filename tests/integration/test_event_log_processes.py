@@ -18,7 +18,12 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from resources.event_log import BATCH_SIZE, BatchedEventLogStorage, SqliteEventLog, record_materializations
+from resources.dagster_storage.event_log import (
+    BATCH_SIZE,
+    BatchedEventLogStorage,
+    SqliteEventLog,
+    record_materializations,
+)
 
 PRICES = dg.AssetKey("daily_prices")
 
@@ -26,7 +31,7 @@ PRICES = dg.AssetKey("daily_prices")
 def open_storage(location: str) -> BatchedEventLogStorage:
     if "://" not in location:
         return SqliteEventLog(location)
-    from resources.event_log_postgres import PostgresEventLog
+    from resources.dagster_storage.event_log_postgres import PostgresEventLog
 
     return PostgresEventLog(location)
 
@@ -127,7 +132,7 @@ def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path
     location = str(tmp_path / "event_log")
     code = (
         "import os, signal, pathlib; pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
-        f"from resources.event_log import SqliteEventLog; SqliteEventLog({location!r})"
+        f"from resources.dagster_storage.event_log import SqliteEventLog; SqliteEventLog({location!r})"
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False)  # noqa: S603 (the lines above)
     assert killed.returncode == -signal.SIGKILL

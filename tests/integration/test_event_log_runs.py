@@ -10,7 +10,13 @@ import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from resources.event_log import BATCH_SIZE, SqliteEventLog, provenance_tags, record_materializations, record_planned
+from resources.dagster_storage.event_log import (
+    BATCH_SIZE,
+    SqliteEventLog,
+    provenance_tags,
+    record_materializations,
+    record_planned,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`:dagster.BetaWarning")
 
@@ -29,8 +35,8 @@ KINDS = {
         "postgres": ("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
     },
     "event_log_storage": {
-        "sqlite": ("resources.event_log", "SqliteEventLog"),
-        "postgres": ("resources.event_log_postgres", "PostgresEventLog"),
+        "sqlite": ("resources.dagster_storage.event_log", "SqliteEventLog"),
+        "postgres": ("resources.dagster_storage.event_log_postgres", "PostgresEventLog"),
     },
 }
 

@@ -30,7 +30,12 @@ from dagster._core.storage.event_log import (
     SqliteEventLogStorage,
 )
 
-from resources.event_log import BATCH_SIZE, BatchedEventLogStorage, SqliteEventLog, record_materializations
+from resources.dagster_storage.event_log import (
+    BATCH_SIZE,
+    BatchedEventLogStorage,
+    SqliteEventLog,
+    record_materializations,
+)
 
 Type = dg.DagsterEventType
 PRICES, BETAS, REPORT = dg.AssetKey("daily_prices"), dg.AssetKey(["risk", "betas"]), dg.AssetKey("report")
@@ -62,7 +67,7 @@ def make(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[s
             return SqliteEventLog(directory)
         from dagster_postgres.event_log import PostgresEventLogStorage
 
-        from resources.event_log_postgres import PostgresEventLog
+        from resources.dagster_storage.event_log_postgres import PostgresEventLog
 
         url = request.getfixturevalue("new_postgres_url")()
         return {"PostgresEventLog": PostgresEventLog, "PostgresEventLogStorage": PostgresEventLogStorage}[name](url)
@@ -288,7 +293,7 @@ def test_every_read_gives_what_it_gives_through_dagsters_own_class(
 def test_a_run_that_records_itself_reads_like_one_recorded_by_dagsters_own_class(
     make: Callable[[str], SqlEventLogStorage], stock: str, ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.event_log.get_current_timestamp", lambda: 1234.5)
+    monkeypatch.setattr("resources.dagster_storage.event_log.get_current_timestamp", lambda: 1234.5)
     found = []
     for storage in (make(stock), make(ours)):
         partitions = [(key("2022-12-28", symbol), {"close": 1.5 + i}) for i, symbol in enumerate(("AAPL", "KO", "X|Y"))]

@@ -8,11 +8,7 @@ import pytest
 from dagster import DagsterInstance
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from assets.partitions import (
-    date_partitions,
-    portfolio_date_partitions,
-    symbol_date_partitions,
-)
+from assets.partitions import by_dimension, date_partitions
 from resources import calendar
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -73,9 +69,6 @@ def test_asset_keys_are_session_and_symbol_or_portfolio() -> None:
     with DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("symbol", ["AAPL"])
         instance.add_dynamic_partitions("portfolio", ["core"])
-        assert symbol_date_partitions(dates).get_partition_keys(dynamic_partitions_store=instance) == [
-            "2022-12-28|AAPL"
-        ]
-        assert portfolio_date_partitions(dates).get_partition_keys(dynamic_partitions_store=instance) == [
-            "2022-12-28|core"
-        ]
+        for dimension, partitions in by_dimension(dates).items():
+            keys = partitions.get_partition_keys(dynamic_partitions_store=instance)
+            assert keys == [{"symbol": "2022-12-28|AAPL", "portfolio": "2022-12-28|core"}[dimension]]

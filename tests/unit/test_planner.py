@@ -145,7 +145,7 @@ def test_portfolio_rows_begin_with_the_first_entry(database: Database) -> None:
     """A portfolio entered on a Saturday has its first row on the next session."""
     store_books(database, book=[lot("KO", entry="2022-12-24")])
     todo = planned(database)
-    assert todo.portfolio_exposures.asked.tolist() == [[False, False, False, True, True]]
+    assert todo.wanted["portfolio_factor_exposures"].asked.tolist() == [[False, False, False, True, True]]
     assert todo.blocks[-1].first == date(2022, 12, 27)
 
 

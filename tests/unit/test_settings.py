@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
 
@@ -13,7 +14,7 @@ def test_without_variables_everything_has_its_default() -> None:
     made = Settings.from_environment({})
     assert made.home == PROJECT / ".sigma"
     assert (PROJECT / "pyproject.toml").is_file()
-    assert made.database_url == f"sqlite:///{PROJECT / '.sigma' / 'sigma.db'}"
+    assert made.database_url == sa.make_url(f"sqlite:///{PROJECT / '.sigma' / 'sigma.db'}")
     assert made.dagster_home == PROJECT / ".sigma" / "dagster"
     assert made.price_sources == ("sample",)
     assert (made.as_of, made.start_date, made.history_sessions) == (None, date(2021, 1, 4), 365)
@@ -32,7 +33,7 @@ def test_variables_are_read() -> None:
         }
     )
     assert made.home == Path("/tmp/elsewhere")  # noqa: S108
-    assert made.database_url == "postgresql://u:p@h/d"
+    assert made.database_url == sa.make_url("postgresql://u:p@h/d")
     assert made.price_sources == ("folder", "sample")
     assert (made.as_of, made.start_date, made.history_sessions) == (date(2022, 6, 30), date(2020, 1, 2), 20)
 
@@ -70,6 +71,55 @@ def test_a_database_url_of_another_kind_is_refused_without_its_password() -> Non
     with pytest.raises(SettingsError, match="SIGMA_DATABASE_URL=mysql:") as caught:
         Settings.from_environment({"SIGMA_DATABASE_URL": "mysql://root:secret@host/d"})
     assert "secret" not in str(caught.value)
+
+
+NO_URL = [
+    "postgresql://me:hunter2@ss@host/db",  # the rest would be taken for the host
+    "postgresql://me:hunter2@ss:5432@host:5432/db",
+    "postgresql://me:hunter2@ss/word@host/db",
+    "postgresql://me:hunter2@host:five/db",
+    "postgresql://me:hunter2@host:99999/db",
+    "postgresql://me:hunter2@host:0/db",
+    "postgres://me:hunter2@host/db",
+    "postgresql+hunter2://host/db",
+    "me:hunter2@host/db",
+    "hunter2",
+]
+
+
+@pytest.mark.parametrize("name", ["SIGMA_DATABASE_URL", "SIGMA_DAGSTER_DATABASE_URL"])
+@pytest.mark.parametrize("url", NO_URL)
+def test_a_url_that_is_none_is_refused_in_a_line_without_any_part_of_the_credentials(name: str, url: str) -> None:
+    """A password may hold an @, a port may be mistyped: the message names the variable and the form, nothing else."""
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings.from_environment({name: url})
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("hunter2", "ss", "word", "99999", "me:"):
+        assert part not in message.replace("password", "")
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    """Every run is a process of its own: none would see what another one stored."""
+    with pytest.raises(SettingsError, match=r"SIGMA_DATABASE_URL=sqlite:.*sqlite:///path"):
+        Settings.from_environment({"SIGMA_DATABASE_URL": url})
+
+
+def test_special_characters_of_a_password_are_written_as_in_every_url() -> None:
+    """What the messages advise works: %40 is an @; a user name with an @ needs no escape."""
+    url = Settings.from_environment({"SIGMA_DATABASE_URL": "postgresql://me@there:p%40%2Fss@host:5433/db"}).database_url
+    assert (url.username, url.password, url.host, url.port) == ("me@there", "p@/ss", "host", 5433)
+    assert "p@/ss" not in str(url)
+
+
+def test_one_database_for_both_is_refused() -> None:
+    """Both keep the version of their tables in a table of the same name."""
+    both = dict.fromkeys(("SIGMA_DATABASE_URL", "SIGMA_DAGSTER_DATABASE_URL"), "postgresql://me:hunter2@host/db")
+    with pytest.raises(SettingsError, match="name the same database") as caught:
+        Settings.from_environment(both)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_dates_have_one_form() -> None:

@@ -10,10 +10,7 @@ Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 import json
 import logging
 import os
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +37,9 @@ from dagster._core.storage.event_log.polling_event_watcher import SqlPollingEven
 from dagster._core.storage.event_log.schema import AssetEventTagsTable, SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData, deserialize_value, pack_value
 from dagster._time import get_current_timestamp
-from filelock import FileLock
 from sqlalchemy.engine import Connection
+
+from resources.dagster_storage.tables import EVENTS, open_sqlite
 
 BATCH_SIZE = 2000
 """Events of one transaction: about 0.15 s of SQLite's only write lock."""
@@ -139,8 +137,9 @@ class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
     """The event log in one SQLite file, where Dagster's own default has one for all runs and one for each run."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
-        _create_database(Path(base_dir))
+        url = open_sqlite(Path(base_dir) / "event_log.db", EVENTS)
         super().__init__(base_dir, inst_data)
+        self._conn_string = url
         self._event_watcher = SqlPollingEventWatcher(self)
 
     # The parent waits for the file to change, but another open connection keeps new events in the write-ahead log.
@@ -156,24 +155,6 @@ class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
     def dispose(self) -> None:
         """Stop every watch."""
         self._event_watcher.close()
-
-
-def _create_database(base_dir: Path) -> None:
-    """Make the database under another name first: other processes see all of it or nothing, also after a kill."""
-    base_dir.mkdir(parents=True, exist_ok=True)
-    path = base_dir / "event_log.db"
-    with FileLock(base_dir / "event_log.lock"):
-        if path.exists():
-            return
-        with tempfile.TemporaryDirectory(dir=base_dir) as scratch:
-            ConsolidatedSqliteEventLogStorage(scratch)
-            made = Path(scratch) / path.name
-            with closing(sqlite3.connect(made)) as conn:
-                # Larger pages hold more of these long rows; their size can only change outside of WAL.
-                conn.executescript(
-                    "PRAGMA journal_mode=DELETE; PRAGMA page_size=16384; VACUUM; PRAGMA journal_mode=WAL;"
-                )
-            made.replace(path)
 
 
 def provenance_tags(instance: dg.DagsterInstance, node: BaseAssetNode, run_id: str) -> dict[str, str]:

@@ -14,19 +14,22 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.engine import Connection
 
-from resources.event_log import BatchedEventLogStorage
-from resources.postgres import psycopg2_url
+from resources.dagster_storage.event_log import BatchedEventLogStorage
+from resources.dagster_storage.tables import open_postgres
 
 
 class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
     """The event log in Postgres, configured like Dagster's own class."""
+
+    def __init__(self, postgres_url: str, *args: Any, **kwargs: Any):
+        super().__init__(open_postgres(postgres_url), *args, **kwargs)
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """Make the storage that dagster.yaml describes; Dagster's own method names its own class."""
         return cls(
             inst_data=inst_data,
-            postgres_url=psycopg2_url(pg_url_from_config(config_value)),
+            postgres_url=pg_url_from_config(config_value),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             token_provider=get_token_provider_from_config(config_value),
         )

@@ -7,7 +7,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
-from resources.postgres import psycopg2_url
+from resources.dagster_storage.tables import open_postgres
 
 
 class PostgresRuns(PostgresRunStorage):
@@ -18,7 +18,7 @@ class PostgresRuns(PostgresRunStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "PostgresRuns":
         """Make the storage that dagster.yaml describes."""
-        return cls(psycopg2_url(config_value["postgres_url"]), inst_data=inst_data)
+        return cls(open_postgres(config_value["postgres_url"]), inst_data=inst_data)
 
 
 class PostgresSchedules(PostgresScheduleStorage):
@@ -29,4 +29,4 @@ class PostgresSchedules(PostgresScheduleStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "PostgresSchedules":
         """Make the storage that dagster.yaml describes."""
-        return cls(psycopg2_url(config_value["postgres_url"]), inst_data=inst_data)
+        return cls(open_postgres(config_value["postgres_url"]), inst_data=inst_data)

@@ -1,0 +1,147 @@
+"""The tables of Dagster's three storages: making them whole, and finishing or repairing what is half made.
+
+Dagster makes tables, then stamps their version, then notes which data migrations an empty database does not need, each
+on its own and without a lock: two processes at once, or a kill in between, leave a database that nothing opens again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import alembic.command
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log.migration import ASSET_DATA_MIGRATIONS, EVENT_LOG_DATA_MIGRATIONS
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs import migration as runs_data
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules import migration as schedules_data
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
+from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
+from sqlalchemy import Connection, Engine, MetaData
+
+from resources.postgres import lock_tables, psycopg2_url
+from resources.sqlite import keep_private, lock_file, make_whole, sqlite_url
+
+_VERSION = sa.table("alembic_version", sa.column("version_num"))
+
+
+class TwoVersionsError(RuntimeError):
+    """A database that two processes made at the same time, without a lock: an earlier release did so."""
+
+
+class Group(NamedTuple):
+    """The tables of one storage."""
+
+    metadata: MetaData
+    main: str
+    """The table without whose rows there is nothing in the others."""
+    migrations: tuple[str, ...]
+    """Data migrations that an empty database does not need."""
+
+
+RUNS = Group(RunStorageSqlMetadata, "runs", (*runs_data.REQUIRED_DATA_MIGRATIONS, *runs_data.OPTIONAL_DATA_MIGRATIONS))
+SCHEDULES = Group(
+    ScheduleStorageSqlMetadata,
+    "jobs",
+    (*schedules_data.REQUIRED_SCHEDULE_DATA_MIGRATIONS, *schedules_data.OPTIONAL_SCHEDULE_DATA_MIGRATIONS),
+)
+EVENTS = Group(SqlEventLogStorageMetadata, "event_logs", (*EVENT_LOG_DATA_MIGRATIONS, *ASSET_DATA_MIGRATIONS))
+
+
+def open_sqlite(path: Path, group: Group) -> str:
+    """Give the URL of a storage's file, which is made if it is not there, and finished if it is half made.
+
+    Raises TwoVersionsError.
+    """
+    make_whole(path, lambda new: _make_file(new, group))
+    with _engine(path).connect() as connection:
+        whole = _is_whole(connection, [group])
+    if not whole:
+        with lock_file(path), _engine(path).begin() as connection:
+            _finish(connection, [group])
+    keep_private(path)
+    return sqlite_url(path).render_as_string()
+
+
+def open_postgres(url: str | sa.URL) -> str:
+    """Give the URL of a database with its driver; what it lacks of the three storages' tables is made, all or nothing.
+
+    Raises TwoVersionsError.
+    """
+    engine = sa.create_engine(psycopg2_url(url), poolclass=sa.NullPool)
+    groups = (RUNS, SCHEDULES, EVENTS)
+    with engine.connect() as connection:
+        whole = _is_whole(connection, groups)
+    if not whole:
+        with engine.begin() as connection:
+            lock_tables(connection)
+            _finish(connection, groups)
+    return engine.url.render_as_string(hide_password=False)
+
+
+def repair_sqlite(path: Path, group: Group) -> None:
+    """Make a file whole that has two versions: the tables of both are the same."""
+    with lock_file(path), _engine(path).begin() as connection:
+        _make(connection, [group])
+
+
+def _engine(path: Path) -> Engine:
+    return sa.create_engine(sqlite_url(path), poolclass=sa.NullPool, connect_args={"timeout": 60})
+
+
+def _make_file(path: Path, group: Group) -> None:
+    with _engine(path).connect() as connection:
+        # Dagster's rows are long, and larger pages hold more of them.
+        for pragma in ("page_size=16384", "journal_mode=WAL"):
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        _make(connection, [group])
+        connection.commit()
+
+
+def _is_whole(connection: Connection, groups: Sequence[Group]) -> bool:
+    present = set(sa.inspect(connection).get_table_names())
+    expected = {name for group in groups for name in group.metadata.tables}
+    return len(_versions(connection)) == 1 and expected <= present
+
+
+def _versions(connection: Connection) -> set[str]:
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return set()
+    found = set(connection.execute(sa.select(_VERSION)).scalars())
+    if len(found) > 1:
+        raise TwoVersionsError(f"{connection.engine.url.database}: two processes made this database at the same time")
+    return found
+
+
+def _finish(connection: Connection, groups: Sequence[Group]) -> None:
+    # What another release of Dagster made is for `dagster instance migrate`.
+    if _versions(connection) <= {_newest()}:
+        _make(connection, groups)
+
+
+def _make(connection: Connection, groups: Sequence[Group]) -> None:
+    for group in groups:
+        group.metadata.create_all(connection)
+        tables = group.metadata.tables
+        if connection.execute(sa.select(tables[group.main]).limit(1)).first() is None:
+            notes = tables["secondary_indexes"]
+            known = set(connection.execute(sa.select(notes.c.name)).scalars())
+            for name in set(group.migrations) - known:
+                connection.execute(sa.insert(notes).values(name=name, migration_completed=datetime.now()))  # noqa: DTZ005 - as Dagster does
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    alembic.command.stamp(config, "head", purge=True)
+
+
+def _newest() -> str:
+    return str(ScriptDirectory.from_config(_alembic_config()).get_current_head())
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_SCRIPTS_LOCATION)
+    config.set_main_option("path_separator", "os")
+    return config
