@@ -6,7 +6,6 @@ The prices of factor proxies are bought the same way, as an asset of their own (
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
 import dagster as dg
 import numpy as np

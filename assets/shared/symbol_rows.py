@@ -74,10 +74,10 @@ def materialize(
         "computed": int(fitted.sum()),
         "seconds": clock.seconds,
     }
-    symbols = {key: key for key in block.keys}
+    names = {key: key for key in block.keys}
     return record(
         written,
-        lambda: stored_cells(database, result.table, symbols, block.sessions, result.shown, result.fixed),
+        lambda: stored_cells(database, result.table, names, block.sessions, result.shown, result.fixed),
         totals,
     )
 

@@ -58,10 +58,11 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     return tally
 
 
-def _run_all(
-    runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say, ran: list[Block]
-) -> bool:
-    """Run the plan's blocks of a dimension and add them to `ran`; False if somebody else did a part, so that the plan is out of date."""
+def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say, ran: list[Block]) -> bool:
+    """Run the plan's blocks of a dimension and add them to `ran`.
+
+    False if somebody else did a part, so that the plan is out of date.
+    """
     for block in todo.blocks:
         if block.dimension == dimension:
             if runner.wait_for_others(block):

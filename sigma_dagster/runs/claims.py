@@ -85,6 +85,12 @@ def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | N
     ]
 
 
+def in_progress(instance: dg.DagsterInstance) -> bool:
+    """Say whether a run that computes blocks of ours has not ended."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return any(block_of(run, instance) and _is_executed(instance, run) for run in runs)
+
+
 def _is_executed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     if not liveness.is_local(run.run_id, run.tags):
         # Queued, starting, or on another host; a run that nobody launched was only prepared.

@@ -16,8 +16,13 @@ from assets.shared.run_block import FOUND_TAG
 #: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
 DEFER_TAG = "dagster/defer_asset_events"
 
+#: Who asked for a run; those of the Dagster UI have no such tag.
+LAUNCHED_BY_TAG = "launched_by"
+LAUNCHED_BY_COMMAND = "sigma"
+
 #: Of a run's keys in its tags; its config has them all.
 _NAMED = 3
+
 
 def job_name(dimension: str) -> str:
     """Name the job that computes blocks of the dimension."""
@@ -49,7 +54,7 @@ def run_tags(
     return {
         f"{block.dimension}": listed(list(block.keys), _NAMED),
         "sessions": block.span,
-        "launched_by": launched_by,
+        LAUNCHED_BY_TAG: launched_by,
         FOUND_TAG: json.dumps({"cached": cached, "onboarding": dict(onboarding)}),
         **partition_tags(instance, block),
     }
