@@ -49,6 +49,7 @@ class Check:
             check_name=self.name,
             severity=self.severity,
             description=f"{len(found)} do not: {listed}" if found else None,
+            metadata={"offenders": len(found)},
         )
 
 
@@ -73,7 +74,7 @@ def evaluate(
                 asset_key=dg.AssetKey(asset.name),
                 check_name=check.name,
                 passed=result.passed,
-                metadata={},
+                metadata=result.metadata,
                 severity=check.severity,
                 description=result.description,
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.definition import Frame, table_asset
-from assets.shared.look_back import price_sessions
+from assets.shared.look_back import listed, price_sessions
 from assets.shared.recorder import Cell, Recorder
 from assets.shared.run_block import BlockConfig, block_of_run, found_before
 from assets.shared.stored_cells import stored_cells
@@ -87,6 +87,7 @@ def materialize(
     Recorded too is what the other asset of prices fetched: of `proxies`, which may be held.
     """
     block, found = block_of_run(context, config), found_before(context)
+    _refuse_unknown(source, block.keys)
     record, clock = Recorder(context), Stopwatch()
     grid = price_sessions(block.sessions[0], block.sessions[-1])
     with database.read() as connection:
@@ -118,6 +119,18 @@ def materialize(
     if bought.failure:
         raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
     return result
+
+
+def _refuse_unknown(source: PriceSource, keys: Sequence[str]) -> None:
+    """Buy nothing for a key that somebody mistyped; a source that cannot list its symbols is asked for it."""
+    known = source.symbols()
+    unknown = [] if known is None else [key for key in keys if key not in known]
+    if unknown:
+        raise dg.Failure(
+            f"Not in {source.title}: {listed(unknown)}. Take away a key that was added by mistake: "
+            f"sigma symbols --forget {unknown[0]}",
+            allow_retries=False,
+        )
 
 
 def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], cached: int) -> None:

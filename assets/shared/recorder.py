@@ -6,6 +6,7 @@ what is recorded (`resources.dagster_storage.event_log`).
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from dagster import AssetExecutionContext
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.storage.dagster_run import assets_are_externally_managed
+from sqlalchemy.exc import IntegrityError
 
 from assets.catalogue import BY_NAME
 from resources.dagster_storage.event_log import provenance_tags, record_materializations, record_planned
@@ -62,6 +64,7 @@ class Recorder:
             self._add_facts([*known, *written])
             return dg.MaterializeResult()
         if written:
+            register_keys(self._context.instance, self._dimension, list(dict.fromkeys(cell.key for cell in written)))
             partitions = [(self._partition(cell), cell.metadata) for cell in written]
             record_materializations(
                 self._context.instance, self._context.run, self._context.asset_key, partitions, tags=self._tags
@@ -90,6 +93,18 @@ class Recorder:
         step = self._context.op_execution_context.get_step_execution_context()
         known = step._metadata_accumulator.per_output_metadata
         step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**known, **facts})
+
+
+def register_keys(instance: dg.DagsterInstance, dimension: str, keys: Sequence[str]) -> None:
+    """Make keys known as partitions, in their order."""
+    while True:
+        known = set(instance.get_dynamic_partitions(dimension))
+        new = [key for key in keys if key not in known]
+        if not new:
+            return
+        # Dagster looks before it inserts: another process may add one of them in between.
+        with suppress(IntegrityError):
+            instance.add_dynamic_partitions(dimension, new)
 
 
 def facts_of(columns: Mapping[str, Sequence[Any]], shown: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 
-from assets import checks
+from assets import checks, positions
 from assets.shared.block import Block
 from resources.database import portfolios
 from sigma_dagster.errors import BlockFailedError
@@ -40,6 +40,8 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     with open_instance(services.settings) as instance:
         defs = build_defs(services)
         heal.heal(instance, defs.resolve_asset_graph(), services)
+        with services.database.read() as connection:
+            positions.report(instance, portfolios.load(connection))
         runner = Runner(instance, defs, say)
         ran: list[Block] = []
         while todo.blocks:

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from assets import checks
+from assets import checks, positions
 from assets.shared.block import Block
 from resources.database import portfolios
 from resources.database.tables import daily_price
 from sigma_dagster.planning.planner import WorkPlan
 from sigma_dagster.planning.work import foreseen
-from sigma_dagster.runs import claims, heal, request
+from sigma_dagster.runs import claims, heal, keys, request
 from sigma_dagster.runs.request import DEFER_TAG, LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, job_name
 from sigma_dagster.services import Services
 
@@ -145,11 +145,15 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
         stored = portfolios.load(connection)
     if not stored:
         return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
+    positions.report(instance, stored)
     as_of = newest_session(services, now)
     todo = services.plan(stored, as_of)
     if not todo.blocks:
         cursor.onboarding = {}
-        return Verdict(skipped=[f"Nothing is missing as of {as_of}"])
+        lost = [
+            f"no row and no holder: {name} (sigma symbols --forget {name})" for name in keys.idle(instance, services)
+        ]
+        return Verdict(skipped=[f"Nothing is missing as of {as_of}", *lost])
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from sqlalchemy.exc import IntegrityError
 
 from assets.shared.block import Block
 from assets.shared.look_back import listed
+from assets.shared.recorder import register_keys
 from assets.shared.run_block import FOUND_TAG
 
 #: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
@@ -62,14 +61,7 @@ def run_tags(
 
 def register(instance: dg.DagsterInstance, block: Block) -> None:
     """Make the block's keys known as partitions."""
-    while True:
-        known = set(instance.get_dynamic_partitions(block.dimension))
-        new = [key for key in block.keys if key not in known]
-        if not new:
-            return
-        # Dagster looks before it inserts: another process may add one of them in between.
-        with suppress(IntegrityError):
-            instance.add_dynamic_partitions(block.dimension, new)
+    register_keys(instance, block.dimension, block.keys)
 
 
 def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]:

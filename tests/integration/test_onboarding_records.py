@@ -14,7 +14,8 @@ from threading import Barrier
 import dagster as dg
 import pytest
 
-from assets.checks import CHECKS
+from assets.catalogue import BY_NAME
+from assets.checks import OF_LIVE_SOURCES
 from assets.shared.block import Block
 from sigma_dagster.runs import request
 from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, holdings, lot, lots
