@@ -5,10 +5,11 @@ Bought like those of held symbols (`assets.daily_prices`), into the same table; 
 
 import dagster as dg
 
-from assets.daily_prices import POOL, freshness, materialize
+from assets.daily_prices import POOL, Buyer, freshness, materialize
 from assets.factor_models import FactorModel
 from assets.shared.definition import Frame, table_asset
 from assets.shared.run_block import BlockConfig
+from resources.clock import Clock
 from resources.database import results
 from resources.database.engine import Database
 from resources.sources.base import PriceSource
@@ -34,9 +35,10 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         database: dg.ResourceParam[Database],
         price_source: dg.ResourceParam[PriceSource],
         factor_model: dg.ResourceParam[FactorModel],
+        clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult[None]:
         with database.write() as connection:
             results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
-        return materialize(context, config, frame, database, price_source, proxies=factor_model.proxies)
+        return materialize(context, config, frame, Buyer(database, price_source, clock, factor_model.proxies))
 
     return proxy_prices

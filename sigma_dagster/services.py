@@ -1,7 +1,7 @@
 """What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import Connection
@@ -9,9 +9,11 @@ from sqlalchemy import Connection
 from assets import model_file
 from assets.factor_models import FactorModel
 from resources import calendar
+from resources.clock import Clock
 from resources.database import home
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
+from resources.database.quota import DatabaseMeter
 from resources.sources.base import PriceSource
 from resources.sources.registry import price_sources
 from sigma_dagster.planning import planner
@@ -32,13 +34,20 @@ class Services:
     source: PriceSource
     model: FactorModel
 
+    @property
+    def clock(self) -> Clock:
+        """The market's clock; SIGMA_AS_OF stops it."""
+        return Clock(self.settings.as_of)
+
     @classmethod
     def of(cls, settings: Settings) -> "Services":
-        """Make the parts that the settings ask for; raises UnknownSourceError, ModelFileError."""
+        """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError."""
+        database = Database(settings.database_url)
+        options = replace(settings.source_options, meter=DatabaseMeter(database))
         return cls(
             settings,
-            Database(settings.database_url),
-            price_sources(settings.price_sources),
+            database,
+            price_sources(settings.price_sources, options),
             model_file.choose(settings.factor_model, settings.price_sources),
         )
 
@@ -80,8 +89,14 @@ class Services:
         *,
         force: Force = Force(),
         watched: Sequence[str] = (),
+        completed: date | None = None,
+        tried: Collection[str] = (),
+        now: datetime | None = None,
     ) -> WorkPlan:
-        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError."""
+        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError.
+
+        By default the as-of session is the last completed one; for `tried` and `now` see `planner.plan`.
+        """
         with self.database.read() as connection:
             return planner.plan(
                 connection,
@@ -91,6 +106,9 @@ class Services:
                 force=force,
                 watched=watched,
                 max_keys=self.settings.max_symbols_per_run,
+                completed=completed,
+                tried=tried,
+                now=now,
             )
 
     def watched_symbols(self) -> tuple[list[str], list[str]]:

@@ -44,6 +44,7 @@ class Block:
     first: date
     last: date
     steps: tuple[Step, ...]
+    completed: date | None = None  # the last completed session: what a price source lacks up to it may still come
 
     @classmethod
     def of_keys(cls, assets: Sequence[str], keys: Sequence[str], first: date, last: date) -> "Block":

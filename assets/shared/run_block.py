@@ -59,11 +59,15 @@ class Found(NamedTuple):
 
     keys: int
     rows: int
+    completed: date | None  # the last completed session, as the planner knew it
 
 
 def found_before(context: AssetExecutionContext) -> Found:
     """Give what of this asset the planner left out."""
-    return Found(*_found(context).get("cached", {}).get(context.asset_key.to_user_string(), (0, 0)))
+    found = _found(context)
+    keys, rows = found.get("cached", {}).get(context.asset_key.to_user_string(), (0, 0))
+    completed = found.get("completed")
+    return Found(keys, rows, date.fromisoformat(completed) if completed else None)
 
 
 def onboarding_numbers(context: AssetExecutionContext) -> dict[str, Any]:

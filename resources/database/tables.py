@@ -91,7 +91,26 @@ symbol = Table(
     # Grows whenever a stored price is rewritten: who computed from older prices must not write its results.
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("fetched_at", DateTime, nullable=False, server_default=func.now()),
-    CheckConstraint("status IN ('ok', 'unknown')", name="status"),
+    # Why the status is another one than ok.
+    Column("reason", String(200)),
+    # Of the stored closes: a symbol that has any is known, whatever a source says later.
+    Column("first_session", Date),
+    Column("last_session", Date),
+    CheckConstraint("status IN ('ok', 'unknown', 'delisted')", name="status"),
+)
+
+# Symbols whose missing prices were asked for in vain: what rests on them waits. Gone once the prices are there.
+pending_fetch = Table(
+    "pending_fetch",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    # late: the source has no row yet; failed: the fetch; left: the run ended before its turn.
+    Column("outcome", String(6), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("session", Date, nullable=False),  # the newest one that was asked for
+    # The daemon does not ask before this time (UTC); a command does.
+    Column("retry_at", DateTime, nullable=False),
+    CheckConstraint("outcome IN ('late', 'failed', 'left')", name="outcome"),
 )
 
 daily_price = Table(
@@ -212,4 +231,24 @@ deleted_result = Table(
     Column("first", Date, nullable=False),
     Column("last", Date, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# One row is one attempt at a provider, whatever became of it: the limits count these for all processes together.
+provider_call = Table(
+    "provider_call",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # The source, and for one with a key a mark that tells two keys apart without saying either.
+    Column("account", String(80), nullable=False),
+    Column("began", Float, nullable=False),  # seconds since 1970, UTC
+    Column("ended", Float),  # null: being made now
+    Index(None, "account", "began"),
+)
+
+provider_note = Table(
+    "provider_note",
+    metadata,
+    Column("account", String(80), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
 )

@@ -58,7 +58,7 @@ def _evaluate(
     as_of = services.as_of(None, now)
     with services.database.read() as connection:
         stored = portfolios.load(connection)
-    todo = services.plan(stored, as_of, watched=watched)
+    todo = services.plan(stored, as_of, watched=watched, completed=as_of, now=now)
     # All at once: the pool of the price source lets them run one after the other, proxies first.
     blocks = [block for block in todo.blocks if block.dimension != "portfolio"]
     if not blocks:

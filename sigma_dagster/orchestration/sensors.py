@@ -17,7 +17,8 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from assets import checks, positions
 from assets.shared.block import Block
-from resources.database import portfolios
+from assets.shared.look_back import listed
+from resources.database import portfolios, symbols
 from resources.database.tables import daily_price
 from sigma_dagster.planning.planner import WorkPlan
 from sigma_dagster.planning.work import foreseen
@@ -50,15 +51,16 @@ def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinitio
 
 
 def newest_session(services: Services, now: datetime) -> date:
-    """Give the newest session that is stored for a factor proxy; nothing stored: the last completed one.
+    """Give the newest session that is stored for a factor proxy, or was asked for in vain; else the last completed one.
 
     Not the newest that all of them have: one that lags would keep everybody from the sessions after it, itself too.
     """
     newest = sa.select(sa.func.max(daily_price.c.session)).where(daily_price.c.symbol.in_(services.model.proxies))
     with services.database.read() as connection:
         stored: date | None = connection.execute(newest).scalar()
+        asked = [told.session for told in symbols.pending(connection).values()]
     completed = services.as_of(None, now)
-    return min(stored, completed) if stored else completed
+    return min(max(filter(None, [stored, *asked])), completed) if stored else completed
 
 
 @dataclass
@@ -147,13 +149,14 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
         return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
     positions.report(instance, stored)
     as_of = newest_session(services, now)
-    todo = services.plan(stored, as_of)
+    todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if not todo.blocks:
         cursor.onboarding = {}
-        lost = [
+        waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""
+        idle = [
             f"no row and no holder: {name} (sigma symbols --forget {name})" for name in keys.idle(instance, services)
         ]
-        return Verdict(skipped=[f"Nothing is missing as of {as_of}", *lost])
+        return Verdict(skipped=[f"Nothing is missing as of {as_of}{waits}", *idle])
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.

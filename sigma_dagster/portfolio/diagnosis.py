@@ -111,7 +111,7 @@ def diagnose(connection: Connection, symbol: str, model: FactorModel, up_to: dat
     session = _newest_session(connection, symbol, up_to)
     sessions = calendar.last_sessions(model.window + 1, session)
     panel = prices.load(connection, list(dict.fromkeys([symbol, *model.proxies])), sessions)
-    check_complete(panel, [session])
+    check_complete(panel)
     returns = simple_returns(panel.close, panel.dividend, panel.split)
     factors = model.factor_returns(returns, panel.symbols)
     own = returns[:, :1]

@@ -186,7 +186,7 @@ def _load(connection: Connection, name: str, model: FactorModel, sessions: Seque
     loaded = valuation.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
     own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
     proxies = prices.load(connection, model.proxies, sessions)
-    check_complete(proxies, sessions[-1:])
+    check_complete(proxies)
     return _Loaded(loaded, own, valuation.split_risk(loaded, own, model, proxies))
 
 

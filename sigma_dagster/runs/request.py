@@ -22,6 +22,11 @@ LAUNCHED_BY_COMMAND = "sigma"
 #: Of a run's keys in its tags; its config has them all.
 _NAMED = 3
 
+#: A run with this tag may have rows that it did not record: `heal` looks after it once it has ended badly.
+_RECONCILE_TAG = ".dagster/sigma_reconcile"
+TO_RECONCILE = {_RECONCILE_TAG: "due"}
+RECONCILED = {_RECONCILE_TAG: "done"}
+
 
 def job_name(dimension: str) -> str:
     """Name the job that computes blocks of the dimension."""
@@ -49,12 +54,16 @@ def run_tags(
 
     `onboarding` are numbers for the metadata of `portfolio_factor_exposures`. The block's keys must be registered.
     """
-    cached = {step.asset: [step.cached_keys, step.cached_rows] for step in block.steps}
+    found = {
+        "cached": {step.asset: [step.cached_keys, step.cached_rows] for step in block.steps},
+        "completed": block.completed.isoformat() if block.completed else None,
+        "onboarding": dict(onboarding),
+    }
     return {
         f"{block.dimension}": listed(list(block.keys), _NAMED),
         "sessions": block.span,
         LAUNCHED_BY_TAG: launched_by,
-        FOUND_TAG: json.dumps({"cached": cached, "onboarding": dict(onboarding)}),
+        FOUND_TAG: json.dumps(found),
         **partition_tags(instance, block),
     }
 
