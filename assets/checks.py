@@ -15,6 +15,7 @@ from dagster import AssetCheckEvaluation, AssetCheckSeverity
 from assets.catalogue import ASSETS, Asset
 from assets.factor_models import FactorModel
 from assets.numerics.constants import MIN_COVERAGE
+from assets.shared.block import Block
 from resources import calendar
 from resources.database.bulk import session_text
 from resources.database.engine import Database
@@ -48,6 +49,7 @@ class Check:
             check_name=self.name,
             severity=self.severity,
             description=f"{len(found)} do not: {listed}" if found else None,
+            metadata={"offenders": len(found)},
         )
 
 
@@ -56,7 +58,14 @@ def build_checks(*, live: bool) -> list[dg.AssetChecksDefinition]:
     return [_definition(asset, check) for asset, check in _asked(live)]
 
 
-def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel, *, live: bool) -> None:
+def evaluate(
+    instance: dg.DagsterInstance,
+    database: Database,
+    model: FactorModel,
+    *,
+    live: bool,
+    blocks: Sequence[Block],  # noqa: ARG001 - what was written: to be looked at instead of whole tables
+) -> None:
     """Answer every check now, outside of any run."""
     for asset, check in _asked(live):
         result = check.evaluate(asset, instance, database, model)
@@ -65,7 +74,7 @@ def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorMode
                 asset_key=dg.AssetKey(asset.name),
                 check_name=check.name,
                 passed=result.passed,
-                metadata={},
+                metadata=result.metadata,
                 severity=check.severity,
                 description=result.description,
             )

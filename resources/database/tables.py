@@ -130,6 +130,14 @@ daily_price = Table(
     sqlite_with_rowid=False,
 )
 
+#: What is decided once for the whole home and never moves by itself (`home`).
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 factor_model = Table(
     "factor_model",
     metadata,

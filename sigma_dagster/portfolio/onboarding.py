@@ -68,6 +68,7 @@ def onboard(
     Raises BlockFailedError, also if another command replaced the portfolio meanwhile; what was computed stays.
     """
     with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
         stored = portfolios.store(connection, name, lots, equity, as_of)
     count = "1 lot" if len(lots) == 1 else f"{len(lots):,} lots"
     say(f"{'Stored' if stored.new else 'Known'}: portfolio {name}, {count}")

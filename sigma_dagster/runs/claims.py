@@ -99,6 +99,12 @@ def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | N
     ]
 
 
+def in_progress(instance: dg.DagsterInstance) -> bool:
+    """Say whether a run that computes blocks of ours has not ended."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return any(block_of(record.dagster_run, instance) and _is_executed(instance, record) for record in records)
+
+
 def awaited(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:
     """Give the rivals that are worth waiting for: while no daemon runs, nobody starts what is queued."""
     found = rivals(instance, block, before)
