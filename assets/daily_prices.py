@@ -1,27 +1,71 @@
-"""The asset `daily_prices`: buy from the price source what is not stored yet, look-back included."""
+"""The asset `daily_prices`: buy from the price source what is not stored yet, look-back included.
 
-from collections.abc import Sequence
+Here: which sessions are asked for, and what becomes of each symbol. Not here: what an answer may hold
+(`resources.sources.guard`) and what it does to what is stored (`resources.database.prices`).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from time import perf_counter
 from typing import Any
 
 import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.definition import Frame, table_asset
-from assets.shared.look_back import price_sessions
+from assets.shared.look_back import listed, price_sessions
 from assets.shared.recorder import Cell, Recorder
 from assets.shared.run_block import BlockConfig, block_of_run
 from assets.shared.work import Stopwatch, row_counts
-from resources.database import bulk, prices
+from resources.clock import Clock
+from resources.database import bulk, prices, symbols
 from resources.database.engine import Database
+from resources.database.prices import Answer
+from resources.database.symbols import Known, Pending
 from resources.database.tables import daily_price
-from resources.sources.base import PriceRow, PriceSource, SourceError, UnknownSymbolError
+from resources.sources import guard
+from resources.sources.base import (
+    DelistedError,
+    PriceRow,
+    PriceSource,
+    QuotaSpentError,
+    SourceError,
+    SourceUnavailableError,
+    UnknownSymbolError,
+)
 
 #: From one close to the next over a long weekend, and a day for the refresh.
 _LONGEST_PAUSE = timedelta(days=5)
+
+#: What the daemon does not ask for again sooner: a session that is late, or a symbol whose fetch failed.
+ASK_AGAIN = timedelta(hours=2)
+#: The same of a source that cannot be reached.
+TRY_AGAIN = timedelta(minutes=15)
+
+# What is fetched is stored at once when fetching took its time, as over a network; else with others, for speed.
+_UNSAVED_SECONDS = 0.002
+_UNSAVED_SYMBOLS = 50
+
+
+class GoneError(SourceError):
+    """A source no longer has a symbol, or its stored sessions; what is stored is kept."""
+
+    def __init__(self, symbol: str, source: str, last: date | None, said: str) -> None:
+        super().__init__(symbol, source, last, said)
+        self.symbol = symbol
+        self.source = source
+        self.last = last  # the last stored close
+        self.said = said
+
+    def __str__(self) -> str:
+        return (
+            f"{self.symbol}: the price source {self.source!r} {self.said}, but closes are stored up to {self.last}: "
+            "they are kept. Was it renamed (sigma symbols rename OLD NEW), delisted, or is it for another source?"
+        )
 
 
 @dataclass
@@ -31,7 +75,21 @@ class Purchase:
     cells: list[Cell] = field(default_factory=list)  # written, or asked for again and unchanged
     symbols: int = 0  # fetched
     calls: int = 0
-    failure: str = ""  # why fetching ended early
+    late: dict[str, list[date]] = field(default_factory=dict)  # sessions that the source has no row of yet
+    failed: dict[str, str] = field(default_factory=dict)  # symbols, and why
+    left: list[str] = field(default_factory=list)  # symbols whose turn did not come
+    ended: SourceUnavailableError | None = None  # why it did not
+
+    def failure(self) -> str:
+        """Say what could not be had, for the run to fail with; empty if nothing."""
+        told = [why if why.startswith(name) else f"{name}: {why}" for name, why in self.failed.items()]
+        if self.ended:
+            told.append(f"{self.left[0]}: {self.ended}")
+        if not told:
+            return ""
+        rest = f". Not tried: {listed(self.left[1:])}" if self.left[1:] else ""
+        kept = "1 symbol" if self.symbols == 1 else f"{self.symbols} symbols"
+        return f"{'; '.join(told)}. Kept: the prices of {kept} fetched{rest}"
 
 
 def asset(frame: Frame) -> dg.AssetsDefinition:
@@ -44,7 +102,8 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None,
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
-            "Fetched once from the price source, with the sessions before it that betas and volatility look back on."
+            "Fetched once from the price source, with the sessions before it that betas and volatility look back on. "
+            "A session that a source prints late has no row yet, and is asked for again."
         ),
     )
     def daily_prices(
@@ -52,27 +111,35 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         config: BlockConfig,
         database: dg.ResourceParam[Database],
         price_source: dg.ResourceParam[PriceSource],
+        factor_model: dg.ResourceParam[FactorModel],
+        clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult[None]:
         block = block_of_run(context, "symbol", config)
-        record, clock = Recorder(context, block.dimension), Stopwatch()
+        record, stopwatch = Recorder(context, block.dimension), Stopwatch()
         grid = price_sessions(block.sessions[0], block.sessions[-1])
         with database.read() as connection:
-            held = bulk.present(connection, daily_price, block.keys, grid)
-        wanted = np.ones_like(held) if config.force else ~held
+            have = bulk.present(connection, daily_price, block.keys, grid)
+        chosen = np.isin(np.array(grid, dtype="datetime64[D]"), np.array(block.sessions, dtype="datetime64[D]"))
+        wanted = ~have | chosen if config.force else ~have
         _log_check(context, wanted, config)
-        bought = _buy(database, price_source, block.keys, grid, wanted, clock)
+        completed = max(block.completed or clock.completed(), grid[-1])
+        buyer = Buyer(database, price_source, clock, completed, factor_model.proxies, stopwatch)
+        bought = buyer.buy(block.keys, grid, wanted, force=config.force)
+        _log_outcome(context, bought)
         stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
         metadata: dict[str, Any] = {
             **row_counts(stored, skipped),
             "symbols_fetched": bought.symbols,
+            "symbols_late": len(bought.late),
+            "symbols_failed": len(bought.failed),
+            "symbols_left": len(bought.left),
             "api_calls": bought.calls,
             "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
-            "seconds": clock.seconds,
+            "seconds": stopwatch.seconds,
         }
-        context.log.info(f"Stored {stored} prices of {bought.symbols} symbols in {bought.calls} provider calls")
         record([cell for cell in bought.cells if cell.session >= frame.first_date], metadata)
-        if bought.failure:
-            raise dg.Failure(f"{bought.failure}. Kept: the prices of {bought.symbols} symbols fetched before")
+        if failure := bought.failure():
+            raise dg.Failure(failure)
         return dg.MaterializeResult(metadata=metadata)
 
     return daily_prices
@@ -88,40 +155,177 @@ def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], con
         context.log.info(f"Incremental: Fetching {sessions} sessions for {to_fetch} symbols")
 
 
-def _buy(
-    database: Database,
-    source: PriceSource,
-    symbols: Sequence[str],
-    grid: Sequence[date],
-    wanted: NDArray[np.bool_],
-    clock: Stopwatch,
-) -> Purchase:
-    """Fetch and store symbol by symbol, so that what is paid for is kept when a later one fails."""
-    bought = Purchase()
-    before = source.calls
-    for symbol, row in zip(symbols, wanted, strict=True):
-        asked = [day for day, due in zip(grid, row, strict=True) if due]
-        if not asked:
-            continue
+def _log_outcome(context: dg.AssetExecutionContext, bought: Purchase) -> None:
+    context.log.info(f"Stored {len(bought.cells)} prices of {bought.symbols} symbols in {bought.calls} provider calls")
+    if bought.late:
+        names = [f"{name} ({', '.join(map(str, days))})" for name, days in bought.late.items()]
+        context.log.warning(f"No row yet of {listed(names)}: asked for again, what rests on them waits")
+
+
+class Buyer:
+    """Fetches symbol by symbol and stores what came, so that what is paid for is kept whatever comes after it."""
+
+    def __init__(
+        self,
+        database: Database,
+        source: PriceSource,
+        clock: Clock,
+        completed: date,
+        proxies: Sequence[str],
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._database = database
+        self._source = source
+        self._clock = clock
+        self._completed = completed
+        self._proxies = proxies
+        self._stopwatch = stopwatch
+        self._live = source.latest_session() is None
+        self._unsaved: list[Answer] = []
+        self._unsaved_since = 0.0  # seconds of fetching
+        self._bought = Purchase()
+
+    def buy(self, names: Sequence[str], grid: Sequence[date], wanted: NDArray[np.bool_], *, force: bool) -> Purchase:
+        """Fetch and store the wanted cells, shape (names, grid); by `force`, also of symbols that no source has."""
+        before = self._source.calls
+        orders = {
+            name: [day for day, due in zip(grid, row, strict=True) if due]
+            for name, row in zip(names, wanted, strict=True)
+            if row.any()
+        }
+        with self._database.read() as connection:
+            known = symbols.known(connection, list(orders))
         try:
-            with clock("fetch"):
-                rows = _fetch(source, symbol, asked)
-        except SourceError as error:
-            bought.failure = f"{symbol}: {error}"
-            break
-        with clock("write"), database.write() as connection:
-            done = prices.store(connection, symbol, rows, asked, source=source.name, look_back=LOOKBACK_RETURNS)
-        bought.symbols += 1
-        closes = {row.session: row.close for row in rows}
-        for day in sorted({*done.sessions, *asked}):
+            self._fetch_all(orders, known, force=force)
+        finally:
+            self._save()
+            self._bought.calls = self._source.calls - before
+        self._postpone(orders)
+        return self._bought
+
+    def _fetch_all(self, orders: Mapping[str, list[date]], known: Mapping[str, Known], *, force: bool) -> None:
+        for i, (name, asked) in enumerate(orders.items()):
+            was = known.get(name)
+            if was and not force and self._is_not_asked(was, asked):
+                self._keep(Answer(name, asked, (), was.source, was.status, was.reason), 0.0)
+                continue
+            start = perf_counter()
+            try:
+                with self._stopwatch("fetch"):
+                    answer = self._ask(name, asked, was)
+            except SourceUnavailableError as error:
+                self._bought.ended = error
+                self._bought.left = list(orders)[i:]
+                return
+            except SourceError as error:
+                self._bought.failed[name] = str(error)
+            else:
+                self._bought.symbols += 1
+                self._keep(answer, perf_counter() - start)
+
+    def _is_not_asked(self, was: Known, asked: Sequence[date]) -> bool:
+        """Say whether the source has already told that it has none of this; another source may have."""
+        ended = was.status == "delisted" and was.last_session is not None and asked[0] > was.last_session
+        return (was.status == "unknown" or ended) and was.source == self._source.name
+
+    def _ask(self, name: str, asked: Sequence[date], was: Known | None) -> Answer:
+        """Fetch one symbol and check what came; raises SourceError, also if a known symbol is said to be gone."""
+        source, last = self._source.name, was.last_session if was else None
+        rows, status, reason = self._fetch(name, asked)
+        if status == "unknown" and was and last:
+            if was.status == "ok" and not self._has_ended(name, last, asked):
+                raise GoneError(name, source, last, "no longer knows it")
+            status = "delisted"
+        checked = guard.check(source, name, rows, completed=self._completed, today=self._clock.today())
+        newest = checked.rows[-1].session if checked.rows else None
+        if status == "ok" and was and was.status == "delisted" and not (newest and last and newest > last):
+            status, reason = was.status, was.reason
+        last = max(filter(None, [last, newest]), default=None)
+        if status == "ok" and last and self._has_ended(name, last, asked):
+            status, reason = "delisted", f"no price since {last}, while the factor proxies have theirs"
+        elif status == "ok" and was and last and not checked.rows and not checked.refused:
+            self._refuse_silence(name, asked, was, last)
+        return Answer(name, asked, checked.rows, source, status, reason, checked.refused)
+
+    def _fetch(self, name: str, asked: Sequence[date]) -> tuple[Sequence[PriceRow], str, str | None]:
+        """Give the rows, and what the source says of the symbol."""
+        try:
+            return self._source.fetch(name, asked[0], asked[-1]), "ok", None
+        except UnknownSymbolError as error:
+            return (), "unknown", str(error)
+        except DelistedError as error:
+            return (), "delisted", str(error)
+        except SourceError:
+            raise
+        except Exception as error:
+            # Of a source of somebody else's. Its text and cause may hold a key.
+            kind = type(error).__name__
+            raise SourceError(f"the price source {self._source.name!r} failed with an unexpected {kind}") from None
+
+    def _has_ended(self, name: str, last: date, asked: Sequence[date]) -> bool:
+        """Say whether a symbol has had no price for the sessions of grace, while the factor proxies have theirs."""
+        recent = prices.grace_sessions(self._completed)
+        if not self._live or last >= recent[0] or asked[-1] < recent[-1]:
+            return False
+        self._save()  # the proxies' own rows may be among what is not saved
+        with self._database.read() as connection:
+            panel = prices.load(connection, [proxy for proxy in self._proxies if proxy != name], recent)
+        return bool(np.isfinite(panel.close).any(axis=1).all())
+
+    def _refuse_silence(self, name: str, asked: Sequence[date], was: Known, last: date) -> None:
+        """Refuse an answer without a row where there must be one: what is stored was given once."""
+        first = was.first_session or last
+        if asked[0] <= last and asked[-1] >= first and self._has_close(name, asked[0], asked[-1]):
+            raise GoneError(name, self._source.name, last, f"has no row of {asked[0]}..{asked[-1]}")
+        recent = prices.grace_sessions(self._completed)
+        if self._live and any(last < day < recent[0] for day in asked):
+            raise GoneError(name, self._source.name, last, f"has no row since, up to {asked[-1]}")
+
+    def _has_close(self, name: str, first: date, last: date) -> bool:
+        with self._database.read() as connection:
+            found = prices.last_closes(connection, [name], last + timedelta(days=1))
+        return name in found and found[name][0] >= first
+
+    def _keep(self, answer: Answer, seconds: float) -> None:
+        self._unsaved.append(answer)
+        self._unsaved_since += seconds
+        if self._unsaved_since >= _UNSAVED_SECONDS or len(self._unsaved) >= _UNSAVED_SYMBOLS:
+            self._save()
+
+    def _save(self) -> None:
+        answers, self._unsaved, self._unsaved_since = self._unsaved, [], 0.0
+        if not answers:
+            return
+        with self._stopwatch("write"), self._database.write() as connection:
+            done = prices.store(
+                connection,
+                answers,
+                look_back=LOOKBACK_RETURNS,
+                completed=self._completed if self._live else None,
+                retry_at=self._clock.now() + ASK_AGAIN,
+            )
+        for answer in answers:
+            if answer.symbol in done.refused:
+                self._bought.symbols -= 1
+                self._bought.failed[answer.symbol] = str(done.refused[answer.symbol])
+            else:
+                self._add_cells(answer, done.stored[answer.symbol])
+
+    def _add_cells(self, answer: Answer, stored: prices.Stored) -> None:
+        if stored.late:
+            self._bought.late[answer.symbol] = stored.late
+        closes = {row.session: row.close for row in answer.rows}
+        for day in sorted({*stored.sessions, *(day for day in answer.asked if day in closes)}):
             fact = {"close": closes[day]} if day in closes else {"absence": "no close"}
-            bought.cells.append(Cell(symbol, day, {**fact, "source": source.name}))
-    bought.calls = source.calls - before
-    return bought
+            self._bought.cells.append(Cell(answer.symbol, day, {**fact, "source": answer.source}))
 
-
-def _fetch(source: PriceSource, symbol: str, asked: Sequence[date]) -> Sequence[PriceRow]:
-    try:
-        return source.fetch(symbol, asked[0], asked[-1])
-    except UnknownSymbolError:
-        return []  # stored as a known absence: it is not asked for again
+    def _postpone(self, orders: Mapping[str, list[date]]) -> None:
+        """Note what could not be had, so that it is not asked for every few seconds."""
+        bought, now = self._bought, self._clock.now()
+        if not bought.failed and not bought.left:
+            return
+        later = bought.ended.until if isinstance(bought.ended, QuotaSpentError) else now + TRY_AGAIN
+        noted = [Pending(name, "failed", why, orders[name][-1], now + ASK_AGAIN) for name, why in bought.failed.items()]
+        noted += [Pending(name, "left", str(bought.ended), orders[name][-1], later) for name in bought.left]
+        with self._database.write() as connection:
+            symbols.postpone(connection, noted)

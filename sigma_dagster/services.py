@@ -1,12 +1,13 @@
 """What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from assets import model_file
 from assets.factor_models import FactorModel
 from resources import calendar
+from resources.clock import Clock
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.database.quota import DatabaseMeter
@@ -29,6 +30,11 @@ class Services:
     database: Database
     source: PriceSource
     model: FactorModel
+
+    @property
+    def clock(self) -> Clock:
+        """The market's clock; SIGMA_AS_OF stops it."""
+        return Clock(self.settings.as_of)
 
     @classmethod
     def of(cls, settings: Settings) -> "Services":
@@ -80,8 +86,14 @@ class Services:
         *,
         force: Force = Force(),
         watched: Sequence[str] = (),
+        completed: date | None = None,
+        tried: Collection[str] = (),
+        now: datetime | None = None,
     ) -> WorkPlan:
-        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError."""
+        """Say what the portfolios (and the watched symbols) lack, as of a session; raises NothingToPlanError.
+
+        By default the as-of session is the last completed one; for `tried` and `now` see `planner.plan`.
+        """
         with self.database.read() as connection:
             return planner.plan(
                 connection,
@@ -91,6 +103,9 @@ class Services:
                 force=force,
                 watched=watched,
                 max_keys=self.settings.max_symbols_per_run,
+                completed=completed,
+                tried=tried,
+                now=now,
             )
 
     def watched_symbols(self) -> tuple[list[str], list[str]]:

@@ -44,6 +44,7 @@ class Block:
     first: date
     last: date
     steps: tuple[Step, ...]
+    completed: date | None = None  # the last completed session: what a price source lacks up to it may still come
 
     @classmethod
     def of_keys(cls, assets: Sequence[str], keys: Sequence[str], first: date, last: date) -> "Block":
@@ -65,7 +66,10 @@ class Block:
         if last < first:
             raise BlockConfigError("last", last.isoformat(), f"is before first, {first}")
         keys = tuple(dict.fromkeys(key for step in steps for key in step.keys))
-        return cls(dimensions.pop(), keys, first, last, steps)
+        completed = max(
+            (_session("completed", config) for config in configs.values() if config.get("completed")), default=None
+        )
+        return cls(dimensions.pop(), keys, first, last, steps, completed)
 
     def to_config(self) -> dict[str, dict[str, Any]]:
         """Give the run config of each asset."""
@@ -75,6 +79,7 @@ class Block:
                 "keys": list(step.keys),
                 "first": self.first.isoformat(),
                 "last": self.last.isoformat(),
+                "completed": self.completed.isoformat() if self.completed else "",
                 "cached_keys": step.cached_keys,
                 "cached_rows": step.cached_rows,
             }

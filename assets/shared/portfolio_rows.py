@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table
 
 from assets.shared import valuation
 from assets.shared.block import Block
+from assets.shared.look_back import Waiting
 from assets.shared.recorder import Cell, Recorder, facts_of
 from assets.shared.run_block import BlockConfig, block_of_run
 from assets.shared.valuation import Valuation
@@ -44,7 +45,11 @@ def materialize(
     """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
     block = block_of_run(context, "portfolio", config)
     record, clock = Recorder(context, block.dimension), Stopwatch()
-    found, wanted, skipped = _missing(database, result, block, config, from_entry=record.deferred)
+    found, due, skipped, waiting = _due(database, result, block, config, from_entry=record.deferred)
+    waits = due & waiting.portfolios(found, result.inputs)
+    wanted = due & ~waits
+    if waits.any():
+        context.log.warning(f"{int(waits.sum())} {result.row} records wait for prices: {waiting}")
     written: list[Cell] = []
     for one, cells in zip(found, wanted, strict=True):
         sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
@@ -57,6 +62,7 @@ def materialize(
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     metadata: dict[str, Any] = {
         **row_counts(stored, skipped),
+        "records_waiting": int(waits.sum()),
         "seconds": clock.seconds,
         **(extra or {}),
     }
@@ -64,10 +70,10 @@ def materialize(
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _missing(
+def _due(
     database: Database, result: PortfolioResult, block: Block, config: BlockConfig, *, from_entry: bool
-) -> tuple[list[Portfolio], NDArray[np.bool_], int]:
-    """Give the block's portfolios, which cells to compute, and how many are skipped.
+) -> tuple[list[Portfolio], NDArray[np.bool_], int, Waiting]:
+    """Give the block's portfolios, which cells to compute, how many are skipped, and what has to wait.
 
     A planned run starts with the first entry; a run from the UI has a row, if only a reason, for all that was asked.
     """
@@ -78,11 +84,13 @@ def _missing(
             raise dg.Failure(f"Portfolios not stored: {', '.join(unknown)}. Onboard them: sigma onboard FILE")
         found = [stored[name] for name in block.keys]
         exists = bulk.present(connection, result.table, [one.id for one in found], block.sessions, **result.fixed)
+        held = {lot.symbol for one in found for lot in one.lots if lot.asset_class == "public"}
+        waiting = Waiting(connection, held.union(result.inputs), block.sessions)
     days = np.array(block.sessions, dtype="datetime64[D]")
     entry = np.array([one.first_entry for one in found], dtype="datetime64[D]")
     asked = (entry[:, None] <= days) if from_entry else np.ones_like(exists)
-    wanted = asked if config.force else asked & ~exists
-    return found, wanted, int((asked & ~wanted).sum()) + config.cached_rows
+    due = asked if config.force else asked & ~exists
+    return found, due, int((asked & ~due).sum()) + config.cached_rows, waiting
 
 
 def _compute_and_store(

@@ -18,6 +18,8 @@ class BlockConfig(dg.Config):
     keys: list[str] = []  # noqa: RUF012 - a pydantic field
     first: str = ""
     last: str = ""
+    #: The last completed session, as the planner knew it; empty: ask the clock.
+    completed: str = ""
     #: What the planner found stored already and therefore left out of this block.
     cached_keys: int = 0
     cached_rows: int = 0

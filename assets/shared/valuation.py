@@ -16,6 +16,7 @@ from assets.factor_models import FactorModel
 from assets.numerics import portfolio as weighing
 from assets.numerics import regression, risk
 from assets.numerics.arrays import CodeArray, FloatArray
+from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.numerics.portfolio import Lots, Positions, Weights
 from assets.numerics.returns import simple_returns
 from assets.numerics.risk import ReturnSeries, RiskSplit
@@ -84,9 +85,9 @@ def load(
     public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
     panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
-    check_complete(panel)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
+    check_complete(panel, _read(panel, held, days, targets))
     shape = (len(grid), len(private))
     close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
@@ -109,6 +110,22 @@ def load(
         returns=returns,
         series=risk.return_series(weights, returns, targets),
     )
+
+
+def _read(
+    panel: PricePanel, held: Sequence[Lot], days: NDArray[np.datetime64], targets: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say which prices the book reads, shape (T, S): of a held symbol, the windows of the sessions that hold it."""
+    used = np.ones(panel.known.shape, dtype=bool)
+    public = {lot.symbol for lot in held if lot.asset_class == "public"}
+    used[:, panel.columns(sorted(public))] = False
+    for lot in held:
+        if lot.symbol in public:
+            first = targets[days[targets] >= np.datetime64(lot.entry_date)]
+            last = targets[days[targets] < np.datetime64(lot.exit_date)] if lot.exit_date else targets
+            if len(first) and len(last) and first[0] <= last[-1]:
+                used[max(0, first[0] - LOOKBACK_RETURNS) : last[-1] + 1, panel.columns([lot.symbol])] = True
+    return used
 
 
 def _with_old_closes(connection: Connection, panel: PricePanel, public: Sequence[str]) -> FloatArray:

@@ -91,7 +91,26 @@ symbol = Table(
     # Grows whenever a stored price is rewritten: who computed from older prices must not write its results.
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("fetched_at", DateTime, nullable=False, server_default=func.now()),
-    CheckConstraint("status IN ('ok', 'unknown')", name="status"),
+    # Why the status is another one than ok.
+    Column("reason", String(200)),
+    # Of the stored closes: a symbol that has any is known, whatever a source says later.
+    Column("first_session", Date),
+    Column("last_session", Date),
+    CheckConstraint("status IN ('ok', 'unknown', 'delisted')", name="status"),
+)
+
+# Symbols whose missing prices were asked for in vain: what rests on them waits. Gone once the prices are there.
+pending_fetch = Table(
+    "pending_fetch",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    # late: the source has no row yet; failed: the fetch; left: the run ended before its turn.
+    Column("outcome", String(6), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("session", Date, nullable=False),  # the newest one that was asked for
+    # The daemon does not ask before this time (UTC); a command does.
+    Column("retry_at", DateTime, nullable=False),
+    CheckConstraint("outcome IN ('late', 'failed', 'left')", name="outcome"),
 )
 
 daily_price = Table(

@@ -32,6 +32,7 @@ def build_defs(services: Services) -> dg.Definitions:
                 "database": _database(services),
                 "price_source": services.source,
                 "factor_model": services.model,
+                "clock": services.clock,
             },
             executor=dg.in_process_executor,
         )

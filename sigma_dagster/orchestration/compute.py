@@ -3,66 +3,96 @@
 The daemon's way to the same end is the sensor (`sensors`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import date
 
 from assets import checks
 from assets.shared.block import Block
+from assets.shared.look_back import listed
 from resources.database import portfolios
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.instance import open_instance
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.runs import heal, liveness
+from sigma_dagster.runs import heal
 from sigma_dagster.runs.runner import Runner
 from sigma_dagster.services import Services
 
 Say = Callable[[str], None]
 
 
-def plan(services: Services, names: Sequence[str] | None, as_of: date, force: Force = Force()) -> WorkPlan:
-    """Plan for stored portfolios (None: all)."""
+def plan(
+    services: Services,
+    names: Sequence[str] | None,
+    as_of: date,
+    force: Force = Force(),
+    tried: Collection[str] = (),
+) -> WorkPlan:
+    """Plan for stored portfolios (None: all); prices of symbols that were `tried` are not asked for again."""
     with services.database.read() as connection:
         wanted = portfolios.load(connection, names)
-    return services.plan(wanted, as_of, force=force)
+    return services.plan(wanted, as_of, force=force, tried=tried)
 
 
 def compute(services: Services, names: Sequence[str] | None, as_of: date, *, force: Force = Force(), say: Say) -> Tally:
-    """Run what the portfolios lack, block by block, until the plan is empty."""
+    """Run what the portfolios lack, block by block, until the plan is empty.
+
+    Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run that
+    failed, after all that can be computed without it.
+    """
     todo = plan(services, names, as_of, force)
     tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
-    if not todo.blocks and not liveness.left_behind(services.settings.dagster_home):
+    if not todo.blocks and not heal.is_due(services):
         return tally
     with open_instance(services.settings) as instance:
         defs = build_defs(services)
         heal.heal(instance, defs.resolve_asset_graph(), services)
         runner = Runner(instance, defs, say)
+        tried: set[str] = set()
+        failure: BlockFailedError | None = None
         while todo.blocks:
-            dimension = todo.blocks[0].dimension
-            finished = _run_all(runner, todo, dimension, tally, say)
+            dimension, finished = todo.blocks[0].dimension, True
+            try:
+                finished = _run_all(runner, todo, dimension, tally, tried, say)
+            except BlockFailedError as error:
+                failure = failure or error
             if finished:
                 force = _without(force, dimension)
-            before, todo = todo, plan(services, names, as_of, force)
+            before, todo = todo, plan(services, names, as_of, force, tried)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
-                raise BlockFailedError(
+                raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
+        tally.waiting = dict(todo.waiting)
         checks.evaluate(instance, services.database, services.model, live=services.source.latest_session() is None)
+    if failure:
+        raise failure
+    if tally.waiting:
+        say(f"Waiting for prices: {listed([f'{name} ({why})' for name, why in tally.waiting.items()])}")
     return tally
 
 
-def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, say: Say) -> bool:
-    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date."""
+def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], say: Say) -> bool:
+    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
+
+    Symbols that were asked for are added to `tried`, whatever became of it.
+    """
     for block in todo.blocks:
         if block.dimension == dimension:
             if runner.wait_for_others(block):
                 return False
             say(f"Computing {_describe(block)}")
-            done = runner.run(block, tally.metadata())
+            prices = [step.keys for step in block.steps if step.asset == "daily_prices"]
+            try:
+                done = runner.run(block, tally.metadata())
+            except BlockFailedError:
+                tried.update(*prices)
+                raise
             if done is None:
                 return False
+            tried.update(*prices)
             tally.add(block, todo.exposures.keys, done)
     return True
 

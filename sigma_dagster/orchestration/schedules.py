@@ -52,7 +52,7 @@ def _evaluate(services: Services, context: dg.ScheduleEvaluationContext, watched
     as_of = services.as_of(None, now)
     with services.database.read() as connection:
         stored = portfolios.load(connection)
-    todo = services.plan(stored, as_of, watched=watched)
+    todo = services.plan(stored, as_of, watched=watched, completed=as_of, now=now)
     blocks = [block for block in due_blocks(todo) if block.dimension == "symbol"]
     if not blocks:
         return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(services.source, as_of)}{remark}")

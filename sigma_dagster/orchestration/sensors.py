@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.shared.block import Block
-from resources.database import portfolios
+from assets.shared.look_back import listed
+from resources.database import portfolios, symbols
 from resources.database.tables import daily_price
 from sigma_dagster.planning.planner import WorkPlan
 from sigma_dagster.planning.work import foreseen
@@ -46,15 +47,16 @@ def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinitio
 
 
 def newest_session(services: Services, now: datetime) -> date:
-    """Give the newest session that is stored for a factor proxy; nothing stored: the last completed one.
+    """Give the newest session that is stored for a factor proxy, or was asked for in vain; else the last completed one.
 
     Not the newest that all of them have: one that lags would keep everybody from the sessions after it, itself too.
     """
     newest = sa.select(sa.func.max(daily_price.c.session)).where(daily_price.c.symbol.in_(services.model.proxies))
     with services.database.read() as connection:
         stored: date | None = connection.execute(newest).scalar()
+        asked = [told.session for told in symbols.pending(connection).values()]
     completed = services.as_of(None, now)
-    return min(stored, completed) if stored else completed
+    return min(max(filter(None, [stored, *asked])), completed) if stored else completed
 
 
 @dataclass
@@ -114,9 +116,10 @@ def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datet
     if not stored:
         return dg.SensorResult(skip_reason="No portfolio is stored: sigma add FILE or sigma onboard FILE stores one")
     as_of = newest_session(services, now)
-    todo = services.plan(stored, as_of)
+    todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if not todo.blocks:
-        return dg.SensorResult(skip_reason=f"Nothing is missing as of {as_of}", cursor="{}")
+        waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""
+        return dg.SensorResult(skip_reason=f"Nothing is missing as of {as_of}{waits}", cursor="{}")
     # Symbol rows are computed first; the portfolio run that follows reports what they took.
     due = foreseen(todo) if todo.fetch or todo.exposures.rows else {}
     expected = {**json.loads(context.cursor or "{}"), **due}

@@ -5,9 +5,9 @@ Pure over the database: it reads which rows exist, never a price, and changes no
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from functools import cached_property
 
 import numpy as np
@@ -18,8 +18,9 @@ from assets.catalogue import ASSETS, DIMENSIONS, Asset, of_dimension
 from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.block import Block, Step
+from assets.shared.look_back import Waiting
 from resources import calendar
-from resources.database import bulk
+from resources.database import bulk, symbols
 from resources.database.portfolios import Portfolio
 
 
@@ -35,12 +36,14 @@ class Wanted:
     sessions: tuple[date, ...]
     asked: NDArray[np.bool_]
     exists: NDArray[np.bool_]
-    force: bool = False  # what exists is made again
+    force: bool = False  # what exists is made again,
+    force_from: int = 0  # from this session on
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
         """The cells to be made."""
-        return self.asked if self.force else self.asked & ~self.exists
+        forced = self.force & (np.arange(len(self.sessions)) >= self.force_from)
+        return self.asked & (~self.exists | forced)
 
     @cached_property
     def missing_keys(self) -> tuple[str, ...]:
@@ -94,6 +97,9 @@ class WorkPlan:
     wanted: Mapping[str, Wanted]  # by asset; prices: of held symbols and factor proxies
     proxies: tuple[str, ...]  # of the factor model
     max_keys: int  # of one run
+    completed: date | None = None  # the last completed session; None: `as_of`
+    silent: frozenset[str] = frozenset()  # symbols that no source has: their rows cost no call
+    waiting: Mapping[str, str] = field(default_factory=dict)  # symbols whose prices are not asked for now, and why
 
     @property
     def prices(self) -> Wanted:
@@ -113,7 +119,7 @@ class WorkPlan:
     @cached_property
     def fetch(self) -> dict[str, int]:
         """The sessions to fetch by symbol."""
-        return self.prices.missing_by_key
+        return {name: n for name, n in self.prices.missing_by_key.items() if name not in self.silent}
 
     @property
     def api_calls(self) -> int:
@@ -147,7 +153,8 @@ class WorkPlan:
             due = tuple(step for step in named if step.keys)
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
-            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *self._span(due), due)
+            span = self._span(due)
+            yield Block(dimension, tuple(keys[start : start + self.max_keys]), *span, due, self.completed or self.as_of)
 
     def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
         spans = [self.wanted[step.asset].span(step.keys) for step in steps]
@@ -188,10 +195,16 @@ def plan(
     force: Force = Force(),
     watched: Sequence[str] = (),
     max_keys: int = 500,
+    completed: date | None = None,
+    tried: Collection[str] = (),
+    now: datetime | None = None,
 ) -> WorkPlan:
     """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
 
     Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios.
+
+    Prices that were asked for in vain are asked for again, but for those of symbols that the caller has `tried`, or,
+    given the time, of those whose time has not come. Rows that rest on these wait.
 
     The number of SQL statements does not depend on the number of symbols, sessions or portfolios.
     """
@@ -200,22 +213,34 @@ def plan(
     # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
     priced = tuple(dict.fromkeys([*model.proxies, *held])) if held else ()
     entered = _entered(portfolios, sessions)
+    noted = symbols.pending(connection, priced)
+    later = {name for name, told in noted.items() if name in tried or (now is not None and told.retry_at > now)}
+    waiting = Waiting(connection, later, sessions)
+    silent = frozenset(name for name, was in symbols.known(connection, priced).items() if was.status != "ok")
 
     def want(asset: Asset) -> Wanted:
         fixed, forced = asset.fixed(model.key), force.of(asset)
+        inputs = model.proxies if asset.of_model else ()
         if asset.dimension == "portfolio":
             ids = {portfolio.id: portfolio.name for portfolio in portfolios}
             exists = bulk.present(connection, asset.table, list(ids), sessions, **fixed)
-            return Wanted(tuple(ids.values()), tuple(sessions), entered, exists, forced)
-        keys, days = (priced, grid) if asset.look_back else (held, sessions)
-        exists = bulk.present(connection, asset.table, keys, days, **fixed)
-        return Wanted(keys, tuple(days), np.ones_like(exists), exists, forced)
+            due = entered & ~waiting.portfolios(portfolios, inputs)
+            return Wanted(tuple(ids.values()), tuple(sessions), due, exists, forced)
+        if asset.look_back:
+            exists = bulk.present(connection, asset.table, priced, grid, **fixed)
+            due = exists | ~np.isin(priced, list(later))[:, None]
+            return Wanted(priced, tuple(grid), due, exists, forced, force_from=len(grid) - len(sessions))
+        exists = bulk.present(connection, asset.table, held, sessions, **fixed)
+        return Wanted(held, tuple(sessions), ~waiting.symbols(held, inputs), exists, forced)
 
     return WorkPlan(
         as_of=sessions[-1],
         wanted={asset.name: want(asset) for asset in ASSETS},
         proxies=model.proxies,
         max_keys=max_keys,
+        completed=completed,
+        silent=frozenset() if force.prices else silent,
+        waiting=waiting.why,
     )
 
 

@@ -27,6 +27,7 @@ class Tally:
     held_fetched: int = 0
     api_calls: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "compute": 0.0, "write": 0.0})
+    waiting: dict[str, str] = field(default_factory=dict)  # symbols whose prices are not there yet, and why
 
     def add(self, block: Block, held: Sequence[str], metadata: StepMetadata) -> None:
         """Count what a run reported."""

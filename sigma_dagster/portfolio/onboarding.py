@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from assets.shared.look_back import listed
 from resources.database import portfolios
 from resources.database.portfolios import Lot
 from sigma_dagster.errors import BlockFailedError
@@ -70,6 +71,11 @@ def onboard(
     tally = compute(services, [name], as_of, force=force, say=say)
     with services.database.read() as connection:
         found = risk.read(connection, name, services.model, as_of)
+    if found is None and tally.waiting:
+        raise BlockFailedError(
+            f"portfolio {name} is stored; its risk waits for prices of {listed(list(tally.waiting))}: "
+            "ask again later with sigma refresh"
+        )
     if found is None:
         raise BlockFailedError(f"portfolio {name} was replaced or deleted while it was computed: onboard it again")
     return Onboarding(name, as_of, len(lots), tally, time.perf_counter() - started, found)

@@ -213,7 +213,7 @@ def test_trap_26_a_failing_source_ends_in_exit_1(
     file = holdings(tmp_path / "new.csv", "AMD", "LLY")
     ended = core_home.sigma_here("onboard", file, "--json")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "daily_prices: LLY: the provider answered 503. Kept: the prices of 1 symbols" in ended.stderr
+    assert "daily_prices: LLY: the provider answered 503. Kept: the prices of 1 symbol fetched" in ended.stderr
     assert "Traceback" not in ended.stderr
     source.broken.clear()
     assert core_home.sigma_here("onboard", file).returncode == 0

@@ -13,6 +13,7 @@ from resources import calendar
 from resources.database import portfolios, prices
 from resources.database.engine import Database
 from resources.database.portfolios import Lot
+from resources.database.prices import Answer
 from resources.sources.sample import SampleSource
 from sigma_dagster.planning.planner import Force, NothingToPlanError, WorkPlan, plan, target_sessions
 from tests.support.contents import contents
@@ -34,7 +35,7 @@ def store_books(database: Database, **books: Sequence[Lot]) -> None:
 def store_prices(database: Database, symbol: str, sessions: Sequence[date]) -> None:
     rows = SampleSource().fetch(symbol, sessions[0], sessions[-1])
     with database.write() as connection:
-        prices.store(connection, symbol, rows, sessions, source="sample", look_back=273)
+        prices.store(connection, [Answer(symbol, sessions, rows, "sample")], look_back=273)
 
 
 def planned(database: Database, names: Sequence[str] | None = None, force: Force = Force(), **more: object) -> WorkPlan:

@@ -11,13 +11,14 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from assets.daily_prices import ASK_AGAIN
 from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database import portfolios
 from resources.database.portfolios import Lot
 from resources.database.tables import daily_price, factor_exposure
 from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.sensors import BLOCK_TAG, COOL_DOWN, evaluate
+from sigma_dagster.orchestration.sensors import COOL_DOWN, evaluate
 from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource, RecordedSource
@@ -234,15 +235,19 @@ def test_after_a_failure_it_waits(sensor: Sensor) -> None:
 
 
 def test_a_failure_half_way_is_waited_for_too(core_home: Home) -> None:
-    """A run that stored some prices before it failed leaves the same symbols to be computed: no retry at once."""
+    """A run that failed for one symbol is followed by one for the others; the symbol is asked for again when its time
+    has come, and the portfolio that holds it waits."""
     with sensor_of(core_home, RecordedSource(broken=["MU"])) as core:
         core.add("book", lots("AMD MU"))
         (request,) = core.tick().run_requests
         assert not core.execute(request).success
         assert core_home.query("SELECT DISTINCT symbol FROM daily_price WHERE symbol IN ('AMD', 'MU')") == [("AMD",)]
-        assert "failed less than 5 minutes ago" in reason(core.tick())
-        (again,) = core.tick(datetime.now(UTC) + COOL_DOWN * 2).run_requests
-        assert again.tags[BLOCK_TAG] == request.tags[BLOCK_TAG]
+        (rest,) = core.tick().run_requests
+        assert asked(dg.SensorResult([rest])) == [{"factor_exposures": ["AMD"], "symbol_volatility": ["AMD"]}]
+        assert core.execute(rest).success
+        assert reason(core.tick()) == "Nothing is missing as of 2022-12-28, but for what waits for prices: MU"
+        assert not core.tick(datetime.now(UTC) + ASK_AGAIN / 2).run_requests
+        (again,) = core.tick(datetime.now(UTC) + ASK_AGAIN * 1.01).run_requests
         assert asked(dg.SensorResult([again]))[0]["daily_prices"] == ["MU"]
 
 
