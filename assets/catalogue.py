@@ -55,6 +55,7 @@ ASSETS = (
             "prices_positive",
             "prices_complete",
             "prices_continuous",
+            "prices_move",
             "proxies_fresh",
             "recorded_partitions_have_rows",
         ),
