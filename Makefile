@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon demo test dev lint lock install install-dev
+.PHONY: bench bench-ui screenshots test-daemon demo test dev lint lock install install-yahoo install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -43,11 +43,16 @@ COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.1
 lock: install-dev
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --upgrade -c requirements-dev.txt pyproject.toml -o requirements.txt
+	@$(COMPILE) --upgrade -c requirements.txt -c requirements-dev.txt --extra yahoo pyproject.toml -o requirements-yahoo.txt
 	@printf 'polars\npolars-ols\n' | $(COMPILE) --upgrade -c requirements-dev.txt - -o requirements-bench.txt
 	@echo uv | $(COMPILE) --upgrade - -o requirements-uv.txt
 
 install:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh run
+
+# The packages of the price source `yahoo`, beside the others.
+install-yahoo:
+	@PYTHON="$(PYTHON)" sh deploy/install.sh yahoo
 
 install-dev:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh dev

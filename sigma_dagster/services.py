@@ -1,7 +1,7 @@
 """What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from assets import model_file
@@ -10,6 +10,7 @@ from resources import calendar
 from resources.clock import Clock
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
+from resources.database.quota import DatabaseMeter
 from resources.sources.base import PriceSource
 from resources.sources.registry import price_sources
 from sigma_dagster.planning import planner
@@ -37,11 +38,13 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings) -> "Services":
-        """Make the parts that the settings ask for; raises UnknownSourceError, ModelFileError."""
+        """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError."""
+        database = Database(settings.database_url)
+        options = replace(settings.source_options, meter=DatabaseMeter(database))
         return cls(
             settings,
-            Database(settings.database_url),
-            price_sources(settings.price_sources),
+            database,
+            price_sources(settings.price_sources, options),
             model_file.choose(settings.factor_model, settings.price_sources),
         )
 

@@ -1,13 +1,16 @@
 """Every setting, read from the environment in one place. Nothing else reads an environment variable of ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from resources.sources.options import SourceOptions
 from resources.sqlite import sqlite_url
+from resources.symbols import canonical
 
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
@@ -38,6 +41,7 @@ class Settings:
     database_url: sa.URL
     dagster_database_url: sa.URL | None  # Postgres for Dagster's own tables; None: SQLite files in `dagster_home`
     price_sources: tuple[str, ...]
+    source_options: SourceOptions
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
     start_date: date  # of the first date partition
@@ -63,6 +67,7 @@ class Settings:
             database_url=database_url,
             dagster_database_url=dagster_database_url,
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
+            source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
             as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
             start_date=_date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04")),
@@ -75,6 +80,32 @@ class Settings:
     def dagster_home(self) -> Path:
         """Where the Dagster instance keeps its files."""
         return self.home / "dagster"
+
+
+def _source_options(environment: Mapping[str, str], cache: Path) -> SourceOptions:
+    """Read what the price sources are told; whether it is enough is theirs to say, when one of them is made."""
+    default = SourceOptions()
+    files = _text(environment, "SIGMA_PRICE_FILES", "")
+    return replace(
+        default,
+        cache=cache,
+        alpha_vantage_key=_text(environment, "ALPHAVANTAGE_API_KEY", ""),
+        alpha_vantage_url=_address(environment, "SIGMA_ALPHA_VANTAGE_URL", default.alpha_vantage_url),
+        alpha_vantage_plan=_text(environment, "SIGMA_ALPHA_VANTAGE_PLAN", default.alpha_vantage_plan),
+        tiingo_key=_text(environment, "SIGMA_TIINGO_KEY", ""),
+        tiingo_url=_address(environment, "SIGMA_TIINGO_URL", default.tiingo_url),
+        yahoo_url=_address(environment, "SIGMA_YAHOO_URL", default.yahoo_url),
+        price_files=Path(files).expanduser().absolute() if files else None,
+    )
+
+
+def _address(environment: Mapping[str, str], name: str, default: str) -> str:
+    """Read the address of a provider; no message repeats it, since it may hold a password."""
+    address = _text(environment, name, default)
+    parts = urlsplit(address)
+    if address != default and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query):
+        raise SettingsError(f"{name}: its form is https://host/path, without a question mark")
+    return address
 
 
 def _text(environment: Mapping[str, str], name: str, default: str) -> str:
@@ -112,7 +143,7 @@ def _date(name: str, value: str) -> date:
 
 
 def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(part.strip().upper() for part in environment.get(name, "").split(",") if part.strip())
+    return tuple(canonical(part) for part in environment.get(name, "").split(",") if part.strip())
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -17,7 +17,7 @@ from tests.support.home import CORE, GROWTH, Home
 # Nothing is written outside of .venv, SIGMA_HOME and pytest's own folder.
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".venv" / ".hypothesis")
 
-pytest_plugins = ["tests.conftest_postgres"]
+pytest_plugins = ["tests.conftest_postgres", "tests.conftest_sources"]
 
 #: Few sessions make an onboarding quick; the look-back of the numbers is as long as ever.
 SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}

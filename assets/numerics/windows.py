@@ -3,6 +3,7 @@
 Sessions before the first row are missing, like any session without a value.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,31 +32,47 @@ def session_rows(values: FloatArray, start: int, stop: int) -> FloatArray:
     return np.concatenate([np.full((-start, *values.shape[1:]), np.nan), values[:stop]])
 
 
-def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0) -> npt.NDArray[Number]:
+def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0, stride: int = 1) -> npt.NDArray[Number]:
     """Sum over the last ``window`` sessions, ``sum_i decay**i values[t-i]``, for every t.
 
     Sums of 1, 2, 4, ... sessions are doubled and joined. So a sum holds nothing but the values of its own window (a bad
     value leaves no trace once it is out) and has the same bits wherever the array begins.
 
     :param values: (T, S) without NaN.
-    :returns: (T, S) of the same type; the first ``window - 1`` rows sum the sessions there are.
+    :param stride: only every so many sessions are summed, ``sum_i decay**i values[t - i * stride]``: sums of ``stride``
+        sessions become one of ``window * stride``.
+    :returns: (T, S) of the same type; the first rows sum the sessions there are.
     """
     total: npt.NDArray[Number] | None = None
     power, length, reach = values, 1, 0
     while True:
         if window & length:
-            total = power if total is None else _joined(total, power, reach, decay)
+            total = power if total is None else _joined(total, power, reach, decay, stride)
             reach += length
         if total is not None and reach == window:
             return total
-        power, length = _joined(power, power, length, decay), 2 * length
+        power, length = _joined(power, power, length, decay, stride), 2 * length
 
 
-def _joined(recent: npt.NDArray[Any], earlier: npt.NDArray[Any], shift: int, decay: float) -> npt.NDArray[Any]:
-    """``recent[t] + decay**shift earlier[t - shift]``."""
-    total = recent.copy()
-    shifted = earlier[: max(len(earlier) - shift, 0)]
-    total[shift:] += shifted if decay == 1.0 else shifted * decay**shift
+def trailing_sums(values: npt.NDArray[Number], windows: Sequence[int]) -> dict[int, npt.NDArray[Number]]:
+    """Sums over several windows, ascending: one that is a multiple of the one before is made of its sums."""
+    sums, done = {1: values}, 1
+    for window in windows:
+        part = done if window % done == 0 else 1
+        sums[window] = trailing_sum(sums[part], window // part, stride=part)
+        done = window
+    return sums
+
+
+def _joined(
+    recent: npt.NDArray[Any], earlier: npt.NDArray[Any], shift: int, decay: float, stride: int
+) -> npt.NDArray[Any]:
+    """``recent[t] + decay**shift earlier[t - shift * stride]``."""
+    rows = min(shift * stride, len(recent))
+    shifted = earlier[: len(recent) - rows]
+    total = np.empty_like(recent)
+    total[:rows] = recent[:rows]
+    np.add(recent[rows:], shifted if decay == 1.0 else shifted * decay**shift, out=total[rows:])
     return total
 
 

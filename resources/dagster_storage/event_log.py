@@ -7,7 +7,6 @@ and which ones to record, is the business of `assets`.
 Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,20 +28,25 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.dependency import NodeHandle
-from dagster._core.definitions.partitions.utils.multi import get_tags_from_multi_partition_key
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorage
 from dagster._core.storage.event_log.polling_event_watcher import SqlPollingEventWatcher
-from dagster._core.storage.event_log.schema import AssetEventTagsTable, SqlEventLogStorageTable
-from dagster._serdes import ConfigurableClassData, deserialize_value, pack_value
+from dagster._core.storage.event_log.schema import AssetEventTagsTable, AssetKeyTable, SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData, deserialize_value, serialize_value
 from dagster._time import get_current_timestamp
 from sqlalchemy.engine import Connection
 
+from resources.dagster_storage.packed import PackedMaterializations, PackedPlans, dimension_tags
 from resources.dagster_storage.tables import EVENTS, open_sqlite
 
 BATCH_SIZE = 2000
 """Events of one transaction: about 0.15 s of SQLite's only write lock."""
+
+#: Keys that one statement names.
+_IN_A_STATEMENT = 500
+_MADE = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+_PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
 
 
 class _Row(NamedTuple):
@@ -65,31 +69,94 @@ class BatchedEventLogStorage(SqlEventLogStorage):
 
     @property
     def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
-        """One planned event an asset, not one a partition."""
+        """Take one planned event for all partitions of an asset; `store_event` makes one of each, faster."""
         return True
 
-    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store events that Dagster made; anything but materializations is left to Dagster's own class."""
-        if all(event.asset_materialization for event in events):
-            self._store_rows([_Row(self._event_to_row(event), event.tags or {}) for event in events])
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store an event; one that names several planned partitions becomes an event of each, as Dagster reads them."""
+        if _planned_partitions(event):
+            self._store_rows(self._rows([event]))
         else:
-            super().store_event_batch(events)
+            super().store_event(event)
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events that Dagster made; batches with others than materializations and plans are left to Dagster."""
+        if all(event.asset_materialization or _is_plan(event) for event in events):
+            self._store_rows(self._rows(events))
+        else:
+            for event in events:
+                self.store_event(event)
 
     def store_materializations(
-        self, template: dg.EventLogEntry, materializations: Sequence[dg.AssetMaterialization]
+        self,
+        template: dg.EventLogEntry,
+        partitions: Sequence[tuple[str, Mapping[str, Any]]],
+        tags: Mapping[str, str],
     ) -> None:
-        """Store `template` once for each materialization; nothing else differs between the events."""
+        """Store `template` for each partition with its metadata; nothing else differs between the events."""
         columns = self._event_to_row(template)
-        packed: Any = pack_value(template)
-        event = packed["dagster_event"]
-        event["step_handle"] = None  # Dagster rebuilds it from the node handle: 10 % of the text
+        packed = PackedMaterializations(template, tags)
         rows = []
-        for materialization in materializations:
-            event["event_specific_data"]["materialization"] = pack_value(materialization)
-            text = json.dumps(packed, separators=(",", ":"))
-            partition = materialization.partition and str(materialization.partition)
-            rows.append(_Row({**columns, "event": text, "partition": partition}, materialization.tags or {}))
+        for partition, metadata in partitions:
+            text = packed.text(partition, metadata)
+            of_all = {**columns, "event": text, "partition": str(partition)}
+            rows.append(_Row(of_all, {**tags, **dimension_tags(partition)}))
         self._store_rows(rows)
+
+    def forget_materializations(
+        self, asset_key: dg.AssetKey, partitions: Sequence[str], before: int | None = None
+    ) -> int:
+        """Delete the materializations of partitions, and the plans that led to them, of ids less than `before`.
+
+        Returns how many there were. The last event of all stays, since SQLite would give its id to another: call it
+        again until nothing is found. A reader may have counted the partitions while they were deleted: then, too.
+        """
+        newest = self.get_maximum_record_id() or 0
+        end = min(before or newest, newest)
+        found = 0
+        for start in range(0, len(partitions), BATCH_SIZE):
+            with self.index_transaction() as conn:
+                self._begin_writing(conn, [asset_key.to_string()])
+                found += self._forget(conn, asset_key, partitions[start : start + BATCH_SIZE], end)
+        self._show_latest(asset_key)
+        return found
+
+    def _forget(self, conn: Connection, asset_key: dg.AssetKey, partitions: Sequence[str], end: int) -> int:
+        """Delete events of some partitions; return the number of their materializations."""
+        events, found, ids = SqlEventLogStorageTable.c, 0, list[int]()
+        query = sa.select(events.partition, events.id, events.dagster_event_type).where(
+            events.asset_key == asset_key.to_string(), events.dagster_event_type.in_([_MADE, _PLANNED]), events.id < end
+        )
+        for start in range(0, len(partitions), _IN_A_STATEMENT):
+            chunk = [str(partition) for partition in partitions[start : start + _IN_A_STATEMENT]]
+            rows = conn.execute(query.where(events.partition.in_(chunk))).all()
+            made = [(partition, number) for partition, number, kind in rows if kind == _MADE]
+            latest = dict(sorted(made))  # plans after it are of runs that try again
+            ids += [number for partition, number, _ in rows if number <= latest.get(partition, 0)]
+            found += len(made)
+        for start in range(0, len(ids), _IN_A_STATEMENT):
+            few = ids[start : start + _IN_A_STATEMENT]
+            conn.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(few)))
+            conn.execute(SqlEventLogStorageTable.delete().where(events.id.in_(few)))
+        return found
+
+    def _show_latest(self, asset_key: dg.AssetKey) -> None:
+        """Make the latest materialization that is left the one that Dagster shows; have it count partitions anew."""
+        events, key = SqlEventLogStorageTable.c, asset_key.to_string()
+        query = (
+            sa.select(events.id, events.event)
+            .where(events.asset_key == key, events.dagster_event_type == _MADE)
+            .order_by(events.id.desc())
+            .limit(1)
+        )
+        query = self._add_assets_wipe_filter_to_query(query, self._get_assets_details([asset_key]), [asset_key])
+        of_asset = AssetKeyTable.update().where(AssetKeyTable.c.asset_key == key)
+        with self.index_transaction() as conn:
+            self._begin_writing(conn, [key])
+            conn.execute(of_asset.values(cached_status_data=None, last_materialization=None))
+            for event_id, text in conn.execute(query).all():
+                record = dg.EventLogRecord(event_id, deserialize_value(text, dg.EventLogEntry))
+                conn.execute(of_asset.values(last_materialization=serialize_value(record)))
 
     def delete_events_for_run(self, conn: Connection, run_id: str) -> None:
         """Delete a run's events; Dagster names each in a parameter, of which SQLite may take no more than 32,766."""
@@ -97,6 +164,18 @@ class BatchedEventLogStorage(SqlEventLogStorage):
         ids = sa.select(SqlEventLogStorageTable.c.id).where(of_run)
         conn.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(ids)))
         conn.execute(SqlEventLogStorageTable.delete().where(of_run))
+
+    def _rows(self, events: Iterable[dg.EventLogEntry]) -> list[_Row]:
+        """Give the rows of materializations and plans."""
+        rows = []
+        for event in events:
+            columns, partitions = self._event_to_row(event), _planned_partitions(event)
+            if partitions:
+                packed = PackedPlans(event)
+                rows += [_Row({**columns, "event": packed.text(key), "partition": str(key)}, {}) for key in partitions]
+            else:
+                rows.append(_Row(columns, event.tags or {} if event.asset_materialization else {}))
+        return rows
 
     def _store_rows(self, rows: Sequence[_Row]) -> None:
         if not rows:
@@ -108,22 +187,27 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                 SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
             )
             event_ids = conn.execute(insert, [row.columns for row in rows]).scalars().all()
-            tags = [tag for row, event_id in zip(rows, event_ids, strict=True) for tag in self._tag_rows(row, event_id)]
+            tags = list(self._tag_rows(rows, event_ids))
             if tags:
                 conn.execute(AssetEventTagsTable.insert(), tags)
             for i in last_of_asset.values():
                 event = deserialize_value(rows[i].columns["event"], dg.EventLogEntry)
                 self._store_asset_event(conn, event, event_ids[i])
 
-    def _tag_rows(self, row: _Row, event_id: int) -> Iterator[dict[str, Any]]:
-        for key in self.get_asset_tags_to_index(set(row.tags)):
-            yield {
-                "event_id": event_id,
-                "asset_key": row.columns["asset_key"],
-                "key": key,
-                "value": row.tags[key],
-                "event_timestamp": row.columns["timestamp"],
-            }
+    def _tag_rows(self, rows: Sequence[_Row], event_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        indexed: dict[frozenset[str], Iterable[str]] = {}
+        for row, event_id in zip(rows, event_ids, strict=True):
+            names = frozenset(row.tags)
+            if names not in indexed:
+                indexed[names] = self.get_asset_tags_to_index(set(names))
+            for name in indexed[names]:
+                yield {
+                    "event_id": event_id,
+                    "asset_key": row.columns["asset_key"],
+                    "key": name,
+                    "value": row.tags[name],
+                    "event_timestamp": row.columns["timestamp"],
+                }
 
     def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:
         """See to it that the events of an asset become visible in the order of their ids.
@@ -131,6 +215,16 @@ class BatchedEventLogStorage(SqlEventLogStorage):
         Dagster's readers remember the highest id they saw: an event committed after one with a higher id would
         never be counted. SQLite has one writer at a time, so nothing is to be done.
         """
+
+
+def _is_plan(event: dg.EventLogEntry) -> bool:
+    return event.is_dagster_event and event.get_dagster_event().is_asset_materialization_planned
+
+
+def _planned_partitions(event: dg.EventLogEntry) -> Sequence[str]:
+    """Give the partitions of an event that plans several at once."""
+    subset = event.get_dagster_event().asset_materialization_planned_data.partitions_subset if _is_plan(event) else None
+    return list(subset.get_partition_keys()) if subset else []
 
 
 class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
@@ -211,24 +305,38 @@ def record_materializations(
     """
     storage = instance.event_log_storage
     template = _materialization_event(run, dg.AssetMaterialization(asset_key))
-    materializations = (
-        _materialization(asset_key, key, {**(metadata or {}), **own}, tags or {}) for key, own in partitions
-    )
+    all_of_them = iter([(key, {**metadata, **own}) if metadata else (key, own) for key, own in partitions])
     count = 0
-    while batch := list(islice(materializations, BATCH_SIZE)):
+    while batch := list(islice(all_of_them, BATCH_SIZE)):
         if isinstance(storage, BatchedEventLogStorage):
-            storage.store_materializations(template, batch)
+            storage.store_materializations(template, batch, tags or {})
         else:
-            storage.store_event_batch([_materialization_event(run, materialization) for materialization in batch])
+            made = (_materialization(asset_key, key, own, tags or {}) for key, own in batch)
+            storage.store_event_batch([_materialization_event(run, materialization) for materialization in made])
         count += len(batch)
     return count
+
+
+def forget_materializations(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: Sequence[str], before: int | None = None
+) -> int:
+    """Take back that partitions are materialized; return how many materializations were found.
+
+    Open-source Dagster cannot: their events are deleted, those of runs' pages too. With `before`, only events with
+    smaller ids (`get_maximum_record_id`): what is recorded while somebody decides what to take back stays. To be
+    repeated until nothing is found. On storages of other classes nothing is taken back.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, BatchedEventLogStorage) or not partitions:
+        return 0
+    return storage.forget_materializations(asset_key, partitions, before)
 
 
 def _materialization(
     asset_key: dg.AssetKey, partition: str, metadata: Mapping[str, Any], tags: Mapping[str, str]
 ) -> dg.AssetMaterialization:
-    dimensions = get_tags_from_multi_partition_key(partition) if isinstance(partition, dg.MultiPartitionKey) else {}
-    return dg.AssetMaterialization(asset_key, partition=partition, metadata=metadata, tags={**tags, **dimensions})
+    tags = {**tags, **dimension_tags(partition)}
+    return dg.AssetMaterialization(asset_key, partition=partition, metadata=metadata, tags=tags)
 
 
 def _materialization_event(run: dg.DagsterRun, materialization: dg.AssetMaterialization) -> dg.EventLogEntry:

@@ -5,14 +5,15 @@ Bulk paths carry sessions as ISO text (which both databases take and give), neve
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import Connection, String, Table, cast
+from sqlalchemy import Column, Connection, String, Table, cast
 
 #: Rows to be stored, as columns of equal length.
 Columns = Mapping[str, Sequence[Any]]
@@ -21,16 +22,23 @@ Columns = Mapping[str, Sequence[Any]]
 _MAX_NAMED_KEYS = 30_000
 #: From this many keys on, most of a table is asked for: counting all of it is quicker than seeking each row.
 _MANY_KEYS = 1_000
+#: From this many rows on it can pay to make the indexes of a table anew.
+_MANY_ROWS = 1_000
+#: Rows made into Python objects at a time: these stay in the processor's cache until they are stored.
+_ROWS_AT_A_TIME = 2_000
 
 
 def upsert(connection: Connection, table: Table, columns: Columns) -> int:
-    """Write rows given as columns of equal length, replacing rows of the same primary key; return their number."""
-    rows = list(zip(*map(_plain, columns.values()), strict=True))
-    if rows and connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_upsert(table, columns, f"VALUES ({', '.join('?' for _ in columns)})"), rows)
-    elif rows:
-        _copy(connection, table, columns, rows)
-    return len(rows)
+    """Write rows given as columns of equal length, replacing rows of the same primary key; return their number.
+
+    Quickest with rows in the order of the primary key. A NaN becomes null.
+    """
+    n_rows = len(next(iter(columns.values()), ()))
+    if n_rows and connection.dialect.name == "sqlite":
+        _insert(connection, table, columns, n_rows)
+    elif n_rows:
+        _copy(connection, table, columns)
+    return n_rows
 
 
 def _upsert(table: Table, columns: Iterable[str], rows: str) -> str:
@@ -46,11 +54,35 @@ def _upsert(table: Table, columns: Iterable[str], rows: str) -> str:
     return f"INSERT INTO {table.name} ({names}) {rows} ON CONFLICT ({', '.join(key)}) DO {action}"
 
 
-def _copy(connection: Connection, table: Table, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+def _insert(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]], n_rows: int) -> None:
+    """Upsert by SQLite's own bulk call.
+
+    Each row has its place in the order of the primary key, but anywhere in that of an index. So where at least as many
+    rows come as there are, the indexes are made anew, each sorted once: half the time. A rollback brings them back.
+    """
+    anew = table.indexes if n_rows >= _MANY_ROWS and not _has_rows(connection, table, n_rows) else ()
+    for index in anew:
+        index.drop(connection)
+    statement = _upsert(table, columns, f"VALUES ({', '.join('?' for _ in columns)})")
+    for first in range(0, n_rows, _ROWS_AT_A_TIME):
+        part = (_objects(values[first : first + _ROWS_AT_A_TIME]) for values in columns.values())
+        connection.exec_driver_sql(statement, list(zip(*part, strict=True)))  # SQLite itself takes NaN for null
+    for index in anew:
+        index.create(connection)
+
+
+def _has_rows(connection: Connection, table: Table, n_rows: int) -> bool:
+    """Whether a table has as many rows; not all are counted."""
+    query = sa.select(sa.literal(1)).select_from(table).offset(n_rows - 1).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _copy(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
     """Upsert by way of COPY into a temporary table, which belongs to this transaction alone."""
     names = ", ".join(columns)
     text = io.StringIO()
-    csv.writer(text).writerows(rows)  # None becomes an empty field, which COPY reads as null
+    # None becomes an empty field, which COPY reads as null.
+    csv.writer(text).writerows(zip(*map(_nullable, columns.values()), strict=True))
     text.seek(0)
     scratch = f"new_{table.name}"
     connection.exec_driver_sql(
@@ -62,13 +94,16 @@ def _copy(connection: Connection, table: Table, columns: Iterable[str], rows: It
     connection.exec_driver_sql(f"DROP TABLE {scratch}")
 
 
-def _plain(values: Sequence[Any]) -> Sequence[Any]:
+def _objects(values: Sequence[Any]) -> Sequence[Any]:
+    """Give Python objects instead of numpy's."""
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
+def _nullable(values: Sequence[Any]) -> Sequence[Any]:
     """Give Python objects instead of numpy's, and None instead of NaN."""
-    if not isinstance(values, np.ndarray):
-        return values
-    if values.dtype.kind == "f":
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         values = np.where(np.isnan(values), None, values.astype(object))
-    return values.tolist()
+    return _objects(values)
 
 
 def session_text(table: Table) -> sa.ColumnElement[str]:
@@ -93,58 +128,77 @@ def present(
     found = np.zeros((len(keys), len(sessions)), dtype=bool)
     if not found.size:
         return found
-    key, session = table.primary_key.columns[0], table.c.session
-    where = [table.c[name] == value for name, value in fixed.items()]
-    open_days = list(range(len(sessions)))
-    others = None  # stored keys that are not asked for, where they are looked for
+    rows = _Rows(connection, table.primary_key.columns[0], table.c.session, fixed)
+    asked, others = list(keys), None
     if len(keys) >= _MANY_KEYS:
-        stored = _stored_keys(connection, key)
-        at = [i for i, name in enumerate(keys) if name in stored]
-        if len(at) < len(keys):
-            found[at] = present(connection, table, [keys[i] for i in at], sessions, **fixed)
-            return found
-        others = stored.difference(keys)
-    if len(keys) <= _MAX_NAMED_KEYS:
-        of_day = [session.in_(sessions), *where]
-        if others is not None and len(others) < len(keys):
-            counts = _counts(connection, session, of_day)
-            for day, n in _counts(connection, session, [key.in_(others), *of_day]).items() if others else ():
-                counts[day] -= n
-        else:
-            counts = _counts(connection, session, [key.in_(keys), *of_day])
-        found[:, [j for j, day in enumerate(sessions) if counts.get(day) == len(keys)]] = True
-        open_days = [j for j, day in enumerate(sessions) if 0 < counts.get(day, 0) < len(keys)]
-    if not open_days:
-        return found
-    days = [sessions[j] for j in open_days]
-    counts = _counts(connection, key, [within(key, keys), session.in_(days), *where])
-    found[np.ix_([i for i, name in enumerate(keys) if counts.get(name) == len(days)], open_days)] = True
-    partial = [name for name in keys if 0 < counts.get(name, 0) < len(days)]
-    if partial:
-        query = sa.select(key, session_text(table)).where(within(key, partial), session.in_(days), *where)
-        _mark(found, connection.execute(query), keys, sessions)
+        stored = rows.stored_keys()
+        asked, others = [name for name in keys if name in stored], stored.difference(keys)
+    at = {name: i for i, name in enumerate(keys)}
+    open_days = list(range(len(sessions)))
+    if len(asked) <= _MAX_NAMED_KEYS:
+        counts = rows.count_by_session(sessions, asked, others)
+        whole = [j for j, day in enumerate(sessions) if counts.get(day) == len(asked)]
+        found[np.ix_([at[name] for name in asked], whole)] = True
+        open_days = [j for j, day in enumerate(sessions) if 0 < counts.get(day, 0) < len(asked)]
+    if open_days:
+        days = [sessions[j] for j in open_days]
+        counts = rows.count_by_key(days, asked)
+        found[np.ix_([at[name] for name in asked if counts.get(name) == len(days)], open_days)] = True
+        partial = [name for name in asked if 0 < counts.get(name, 0) < len(days)]
+        at_day = {day.isoformat(): j for day, j in zip(days, open_days, strict=True)}
+        for name, day in rows.read(days, partial):
+            found[at[name], at_day[day]] = True
     return found
 
 
-def _stored_keys(connection: Connection, key: sa.ColumnElement[Any]) -> set[Any]:
-    """Give all keys of a table, from one to the next by its index: reading every row takes seconds."""
-    first = sa.select(sa.func.min(key).label("name")).cte("stored", recursive=True)
-    after = sa.select(sa.func.min(key)).where(key > first.c.name).scalar_subquery()
-    every = first.union_all(sa.select(after).where(first.c.name.is_not(None)))
-    return set(connection.execute(sa.select(every.c.name).where(every.c.name.is_not(None))).scalars())
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a table that have the fixed values: counted by session or key, or read."""
 
+    connection: Connection
+    key: Column[Any]
+    session: Column[date]
+    fixed: Mapping[str, Any]
 
-def _counts(
-    connection: Connection, by: sa.ColumnElement[Any], where: Sequence[sa.ColumnElement[bool]]
-) -> dict[Any, int]:
-    rows = connection.execute(sa.select(by, sa.func.count()).where(*where).group_by(by))
-    return dict(rows.all())
+    def stored_keys(self) -> set[Any]:
+        """Give all keys of the table, from one to the next by its index: reading every row takes seconds."""
+        key = self.key
+        first = sa.select(sa.func.min(key).label("name")).cte("stored", recursive=True)
+        after = sa.select(sa.func.min(key)).where(key > first.c.name).scalar_subquery()
+        every = first.union_all(sa.select(after).where(first.c.name.is_not(None)))
+        return set(self.connection.execute(sa.select(every.c.name).where(every.c.name.is_not(None))).scalars())
 
+    def count_by_session(
+        self, sessions: Sequence[date], keys: Sequence[Any], others: Collection[Any] | None
+    ) -> dict[date, int]:
+        """Count the rows of the keys; where all stored keys are known, by way of the others if these are fewer."""
+        if others is None or len(others) >= len(keys):
+            return self._counts(self.session, sessions, self.key.in_(keys))
+        counts = self._counts(self.session, sessions)
+        if others:
+            for day, n in self._counts(self.session, sessions, self.key.in_(others)).items():
+                counts[day] -= n
+        return counts
 
-def _mark(found: NDArray[np.bool_], rows: Iterable[Any], keys: Sequence[Any], sessions: Sequence[date]) -> None:
-    """Set the cell of each row; rows of other keys are passed over."""
-    at_key = {name: i for i, name in enumerate(keys)}
-    at_session = {session.isoformat(): j for j, session in enumerate(sessions)}
-    for name, text in rows:
-        if name in at_key:
-            found[at_key[name], at_session[text]] = True
+    def count_by_key(self, sessions: Sequence[date], keys: Sequence[Any]) -> dict[Any, int]:
+        """Count the rows of each key."""
+        return self._counts(self.key, sessions, within(self.key, keys))
+
+    def read(self, sessions: Sequence[date], keys: Sequence[Any]) -> Iterator[tuple[Any, str]]:
+        """Give key and session, as ISO text, of the rows of the keys."""
+        if keys:
+            query = sa.select(self.key, cast(self.session, String)).where(
+                *self._where(sessions, within(self.key, keys))
+            )
+            wanted = set(keys)
+            yield from ((name, day) for name, day in self.connection.execute(query) if name in wanted)
+
+    def _counts(
+        self, by: sa.ColumnElement[Any], sessions: Sequence[date], *where: sa.ColumnElement[bool]
+    ) -> dict[Any, int]:
+        query = sa.select(by, sa.func.count()).where(*self._where(sessions, *where)).group_by(by)
+        return dict(self.connection.execute(query).all())
+
+    def _where(self, sessions: Sequence[date], *where: sa.ColumnElement[bool]) -> list[sa.ColumnElement[bool]]:
+        fixed = (self.key.table.c[name] == value for name, value in self.fixed.items())
+        return [self.session.in_(sessions), *fixed, *where]

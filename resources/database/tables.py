@@ -191,7 +191,7 @@ portfolio_factor_exposure = Table(
     Column("weight_basis", String(6)),
     *_floats("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"),
     *_per_factor("share"),
-    *_floats("share_specific", "split_vol", "split_ratio"),
+    *_floats("share_specific", "split_vol", "split_vol_equal_weighted", "split_ratio", "diversifiable_share"),
     Column("reason", String(200)),
     _written_at(),
 )
@@ -205,7 +205,8 @@ portfolio_volatility = Table(
     Column("forecast_model", String(16)),
     Column("vol_trend", String(10)),
     *_floats("vol_trend_p", "vol_percentile"),
-    *_floats("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal", "return_coverage"),
+    *_floats("var_95_1d", "var_99_1d", "es_975_1d", "var_95_1d_historical", "var_99_1d_historical"),
+    *_floats("var_95_1d_normal", "var_99_1d_normal", "return_1d", "return_coverage"),
     Column("low_coverage", Integer),
     Column("n_obs", Integer, nullable=False),
     Column("reason", String(400)),
@@ -223,4 +224,24 @@ deleted_result = Table(
     Column("first", Date, nullable=False),
     Column("last", Date, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# One row is one attempt at a provider, whatever became of it: the limits count these for all processes together.
+provider_call = Table(
+    "provider_call",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # The source, and for one with a key a mark that tells two keys apart without saying either.
+    Column("account", String(80), nullable=False),
+    Column("began", Float, nullable=False),  # seconds since 1970, UTC
+    Column("ended", Float),  # null: being made now
+    Index(None, "account", "began"),
+)
+
+provider_note = Table(
+    "provider_note",
+    metadata,
+    Column("account", String(80), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
 )

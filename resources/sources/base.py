@@ -26,6 +26,18 @@ class PriceRow(NamedTuple):
     """New shares for one old share, effective this session; 1 if none."""
 
 
+class SourceSettingError(ValueError):
+    """A price source cannot be made from the settings: a name that no source goes by, a key or folder that lacks."""
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(source, problem)
+        self.source = source
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"price source {self.source!r}: {self.problem}"
+
+
 class SourceError(Exception):
     """The fetch of one symbol failed; the fetch of another may succeed. Asking again later may help."""
 
@@ -76,6 +88,14 @@ class DelistedError(Exception):
         return f"{self.symbol!r} is no longer traded{when}, says the price source {self.source!r}"
 
 
+class Estimate(NamedTuple):
+    """What fetching will cost."""
+
+    requests: int
+    days: int  # that the source's quota makes of it
+    note: str  # what the source cannot give, or does not know yet; empty if nothing
+
+
 class PriceSource(Protocol):
     """Where daily prices come from."""
 
@@ -83,8 +103,10 @@ class PriceSource(Protocol):
     """The name in SIGMA_PRICE_SOURCES, stored with each row."""
     title: str
     """What a message calls the source, such as `the sample`."""
-    calls: int
-    """Provider calls made so far, failed ones included."""
+
+    @property
+    def calls(self) -> int:
+        """Provider calls made so far, failed ones included."""
 
     @property
     def coverage(self) -> str:
@@ -107,3 +129,19 @@ class PriceSource(Protocol):
 
     def symbols(self) -> Sequence[str] | None:
         """All symbols of the source, None if it cannot list them. Makes no provider call."""
+
+
+def earliest_session(source: PriceSource) -> date | None:
+    """The first session that a source can give at all, None if it has no such limit.
+
+    Sessions before it are beyond the source's history: they say nothing about when a symbol was listed. A source that
+    has such a limit has a method of this name.
+    """
+    method = getattr(source, "earliest_session", None)
+    return method() if method else None
+
+
+def estimate(source: PriceSource, symbols: Sequence[str], first: date) -> Estimate:
+    """Say what fetching the symbols from `first` on will cost; without a method of this name a request for each."""
+    method = getattr(source, "estimate", None)
+    return method(symbols, first) if method else Estimate(len(symbols), 1, "")

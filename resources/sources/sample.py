@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from resources.sources.base import PriceRow, UnknownSymbolError
+from resources.sources.options import SourceOptions
 
 DATA = Path(__file__).with_name("data")
 
@@ -23,7 +24,7 @@ class SampleSource:
     name = "sample"
     title = "the sample"
 
-    def __init__(self) -> None:
+    def __init__(self, _options: SourceOptions | None = None) -> None:
         self.calls = 0
 
     @property

@@ -1,7 +1,7 @@
 """The command line: options, exit statuses and where output goes. What is printed stands in `render`.
 
-Exit status 0: done. 1: something outside failed (source, database). 2: the input is wrong. Dagster is imported only by
-the commands that run it: it takes a second.
+Exit status 0: done. 1: something outside failed (source, database). 2: the input is wrong. 130, 143: interrupted
+(`entry`). Dagster is imported only by the commands that run it: it takes a second.
 """
 
 import json
@@ -22,7 +22,7 @@ from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
 from resources.database import portfolios
 from resources.database.portfolios import Portfolio
-from resources.sources.registry import UnknownSourceError
+from resources.sources.base import SourceError, SourceSettingError
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning import planner
@@ -283,7 +283,7 @@ _WRONG_INPUT = (
     ModelFileError,
     AsOfError,
     NothingToPlanError,
-    UnknownSourceError,
+    SourceSettingError,
     CalendarError,
     MissingInputsError,
 )
@@ -299,12 +299,12 @@ def main() -> None:
         _fail(2, str(error))
     except _WRONG_INPUT as error:
         _fail(2, str(error))
+    except SourceError as error:
+        _fail(1, str(error))
     except SQLAlchemyError as error:
         _fail(1, f"database: {str(error).splitlines()[0]}. What was committed before is kept; run the command again")
     except OSError as error:  # SIGMA_HOME cannot be written, the disk is full
         _fail(1, f"{error.filename or 'file system'}: {error.strerror or error}. What was committed before is kept")
-    except KeyboardInterrupt:
-        _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
     except BlockFailedError as error:
         _fail(1, f"{error}\nWhat was stored is kept; the same command finishes the rest.")
     except (PortTakenError, BrokenHomeError) as error:

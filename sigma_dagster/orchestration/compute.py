@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date
 
 from assets import checks
+from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
 from resources.database import portfolios
@@ -16,7 +17,7 @@ from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.instance import open_instance
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.runs import heal, liveness
+from sigma_dagster.runs import heal
 from sigma_dagster.runs.runner import Runner
 from sigma_dagster.services import Services
 
@@ -43,8 +44,9 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     failed, after all that can be computed without it.
     """
     todo = plan(services, names, as_of, force)
-    tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
-    if not todo.blocks and not liveness.left_behind(services.settings.dagster_home):
+    held = todo.exposures
+    tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
+    if not todo.blocks and not heal.is_due(services):
         return tally
     with open_instance(services.settings) as instance:
         defs = build_defs(services)
@@ -77,24 +79,32 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
 def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], say: Say) -> bool:
     """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
 
-    Symbols that were asked for are added to `tried`, whatever became of it.
+    Symbols that were asked for are added to `tried`, whatever became of it. A block that is forced is due whatever
+    others did meanwhile: it is run when they have ended, once, and never planned again.
     """
     for block in todo.blocks:
-        if block.dimension == dimension:
-            if runner.wait_for_others(block):
+        if block.dimension != dimension:
+            continue
+        forced, done = any(step.force for step in block.steps), None
+        while done is None:
+            if runner.wait_for_others(block) and not forced:
                 return False
             say(f"Computing {_describe(block)}")
-            prices = [step.keys for step in block.steps if step.asset == "daily_prices"]
             try:
                 done = runner.run(block, tally.metadata())
             except BlockFailedError:
-                tried.update(*prices)
+                tried.update(_asked(block))
                 raise
-            if done is None:
+            if done is None and not forced:
                 return False
-            tried.update(*prices)
-            tally.add(block, todo.exposures.keys, done)
+        tried.update(_asked(block))
+        tally.add(block, todo.exposures.keys, done)
     return True
+
+
+def _asked(block: Block) -> list[str]:
+    """Name the symbols whose prices the block asks for."""
+    return [key for step in block.steps if BY_NAME[step.asset].look_back for key in step.keys]
 
 
 def _without(force: Force, dimension: str) -> Force:

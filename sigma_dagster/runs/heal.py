@@ -1,42 +1,92 @@
-"""After a run that failed or vanished: its rows are committed before they are recorded, so some may lack their record.
+"""Bringing Dagster's record and the stored rows together again, in both directions. The rows are true.
 
-The rows are true; the missing records are written in the name of the run.
+After a run that failed or vanished, some of its rows may lack their record, since rows are committed first: it is
+written in the name of the run. After rows were deleted, their record is taken back: `deletions` says which.
 """
 
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
 import numpy as np
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from assets.catalogue import BY_NAME
+from assets.catalogue import ASSETS, BY_NAME, Asset
 from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
-from resources.dagster_storage.event_log import provenance_tags, record_materializations
-from resources.database import bulk, portfolios
+from resources import calendar
+from resources.calendar import CalendarError
+from resources.dagster_storage.event_log import forget_materializations, provenance_tags, record_materializations
+from resources.database import bulk, deletions, portfolios
+from resources.database.deletions import Deletion
 from sigma_dagster.runs import liveness
 from sigma_dagster.runs.claims import block_of, mark_dead
-from sigma_dagster.runs.request import DEFER_TAG
+from sigma_dagster.runs.request import DEFER_TAG, RECONCILED, TO_RECONCILE
 from sigma_dagster.services import Services
 
-_DONE_TAG = "sigma/reconciled"
+_AT_ONCE = 20
 
 
 def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> int:
-    """Write the missing records of all runs that ended badly; return how many were missing."""
+    """Take back the records of deleted rows, and write those that runs left out; return how many were left out."""
+    _follow_deletions(instance, services)
     home = services.settings.dagster_home
     left = liveness.left_behind(home)
     for run_id in left:
         mark_dead(instance, run_id)
-    ended_badly = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
     healed = 0
-    for run in instance.get_runs(ended_badly):
-        if DEFER_TAG in run.tags and _DONE_TAG not in run.tags:
+    while runs := instance.get_runs(due, limit=_AT_ONCE):
+        for run in runs:
             healed += _heal(instance, graph, services, run)
-            instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
+            instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
+
+
+def is_due(services: Services) -> bool:
+    """Say whether there is something to heal, as far as that is known without Dagster."""
+    if liveness.left_behind(services.settings.dagster_home):
+        return True
+    with services.database.read() as connection:
+        return deletions.any_noted(connection)
+
+
+def _follow_deletions(instance: dg.DagsterInstance, services: Services) -> None:
+    """Take back the records of rows that were deleted and are not there again.
+
+    A note is settled when nothing is left to take back and no run is in progress: one may have stored rows before
+    they were deleted, and record them yet.
+    """
+    with services.database.read() as connection:
+        notes = deletions.noted(connection)
+    settled: list[int] = []
+    for asset in ASSETS:
+        of_asset = [note for note in notes if note.table == asset.table.name]
+        if of_asset:
+            busy = instance.get_runs_count(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)) > 0
+            # A row that is stored from now on has its record after this event.
+            newest = instance.event_log_storage.get_maximum_record_id()
+            gone = _gone(services, asset, of_asset)
+            found = forget_materializations(instance, dg.AssetKey(asset.name), gone, before=newest)
+            if not found and not busy:
+                settled += [note.id for note in of_asset]
+    if settled:
+        with services.database.write() as connection:
+            deletions.settle(connection, settled)
+
+
+def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[dg.MultiPartitionKey]:
+    """Give the partitions of the notes that have no row."""
+    days = calendar.sessions(min(note.first for note in notes), max(note.last for note in notes))
+    days = [day for day in days if day >= services.settings.start_date]
+    present = set(_present(services, asset, list({note.key for note in notes}), days))
+    wanted = {(note.key, day) for note in notes for day in days if note.first <= day <= note.last}
+    return [_partition(asset, *cell) for cell in sorted(wanted - present)]
 
 
 def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, run: dg.DagsterRun) -> int:
@@ -45,11 +95,12 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
         return 0
     healed = 0
     for step in block.steps:
+        stored = _rows(services, step, block)
+        if not stored:
+            continue
         key = dg.AssetKey(step.asset)
         recorded = instance.get_materialized_partitions(key)
-        lost: list[tuple[str, dict[str, Any]]] = [
-            (partition, {}) for partition in _rows(services, step, block) if partition not in recorded
-        ]
+        lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in stored if partition not in recorded]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
         healed += record_materializations(instance, run, key, lost, tags=tags)
     return healed
@@ -58,14 +109,27 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
 def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:
     """Give the partitions of a step that have a row."""
     asset = BY_NAME[step.asset]
-    days = price_sessions(block.first, block.last) if asset.look_back else block.sessions
+    try:
+        days = list(block.sessions)
+        if asset.look_back and days:
+            days = price_sessions(days[0], days[-1])
+    except CalendarError:
+        return []  # no row has days that the calendar lacks
     days = [day for day in days if day >= services.settings.start_date]
+    return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
+
+
+def _present(services: Services, asset: Asset, keys: Sequence[str], days: Sequence[date]) -> Iterator[tuple[str, date]]:
+    """Give the cells that have a row."""
     with services.database.read() as connection:
-        ids: dict[Any, str] = {key: key for key in step.keys}
-        if block.dimension == "portfolio":
-            ids = {found.id: found.name for found in portfolios.load(connection, step.keys)}
+        ids: dict[Any, str] = {key: key for key in keys}
+        if asset.dimension == "portfolio":
+            ids = {found.id: found.name for found in portfolios.load(connection, keys)}
         exists = bulk.present(connection, asset.table, list(ids), days, **asset.fixed(services.model.key))
     names = list(ids.values())
-    return [
-        dg.MultiPartitionKey({"date": days[j].isoformat(), block.dimension: names[i]}) for i, j in np.argwhere(exists)
-    ]
+    for i, j in np.argwhere(exists):
+        yield names[i], days[j]
+
+
+def _partition(asset: Asset, key: str, day: date) -> dg.MultiPartitionKey:
+    return dg.MultiPartitionKey({"date": day.isoformat(), asset.dimension: key})

@@ -13,6 +13,11 @@ from assets.shared.block import Block
 #: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
 DEFER_TAG = "dagster/defer_asset_events"
 
+#: A run with this tag may have rows that it did not record: `heal` looks after it once it has ended badly.
+_RECONCILE_TAG = "sigma/reconcile"
+TO_RECONCILE = {_RECONCILE_TAG: "due"}
+RECONCILED = {_RECONCILE_TAG: "done"}
+
 #: The asset whose metadata carry the numbers of the onboarding that asked for the run.
 REPORTS_ONBOARDING = "portfolio_factor_exposures"
 

@@ -365,18 +365,57 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells=st.sets(st.tuples(st.sampled_from("ABCD"), st.integers(0, 9))), many=st.sampled_from([2, 1_000]))
-def test_what_exists_is_told_cell_by_cell(database: Database, cells: set[tuple[str, int]], many: int) -> None:
-    """`present` gives exactly the stored (key, session) pairs of the asked ones, in the asked order; so it does in the
-    way that is taken for many keys."""
+@given(cells=st.sets(st.tuples(st.sampled_from("ABCD"), st.integers(0, 9))), unknown=st.sampled_from([1, 1_000]))
+def test_what_exists_is_told_cell_by_cell(database: Database, cells: set[tuple[str, int]], unknown: int) -> None:
+    """`present` gives exactly the stored (key, session) pairs of the asked ones, in the asked order, whether few keys
+    are asked for or many."""
     clear(database)
     for name, i in cells:
         store(database, name, [row(SESSIONS[i], 1.0)])
-    keys, days = ["D", "X", "A", "B"], SESSIONS[2:9]
-    with database.read() as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "_MANY_KEYS", many)
+    keys, days = ["D", *(f"X{i}" for i in range(unknown)), "A", "B"], SESSIONS[2:9]
+    with database.read() as connection:
         found = bulk.present(connection, daily_price, keys, days)
     assert found.tolist() == [[(name, 2 + j) in cells for j in range(7)] for name in keys]
+
+
+@pytest.mark.parametrize("n_others", [0, 2, 1_500])
+def test_what_exists_of_many_stored_keys(database: Database, n_others: int) -> None:
+    """The same where a thousand keys have rows: every one, some or none of a session, beside keys not asked for."""
+    asked, others = ([f"{kind}{i:04}" for i in range(n)] for kind, n in (("A", 1_100), ("B", n_others)))
+    held = np.random.default_rng(5).random((1_100, 4)) < [1.0, 0.5, 0.01, 0.0]
+    held[7] = True
+    cells = [(name, SESSIONS[j]) for name, days in zip(asked, held, strict=True) for j in np.flatnonzero(days)]
+    cells += [(name, SESSIONS[j]) for name in others for j in (0, 2)]
+    columns = {
+        "symbol": [name for name, _ in cells],
+        "session": [day.isoformat() for _, day in cells],
+        "close": np.ones(len(cells)),
+        "source": ["test"] * len(cells),
+    }
+    with database.write() as connection:
+        assert bulk.upsert(connection, daily_price, columns) == len(cells)
+        found = bulk.present(connection, daily_price, asked[::-1], SESSIONS[:4])
+    assert np.array_equal(found, held[::-1])
+
+
+def test_a_large_write_leaves_the_indexes_as_they_were(database: Database) -> None:
+    """Indexes that a large write makes anew are there after it, and after one that fails."""
+
+    def indexes() -> set[str | None]:
+        return {index["name"] for index in sa.inspect(database.engine).get_indexes("daily_price")}
+
+    names, before = [f"S{i:04}" for i in range(2_000)], indexes()
+    columns = {"symbol": names, "session": ["2022-12-28"] * 2_000, "close": np.ones(2_000), "source": ["test"] * 2_000}
+    with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+        bulk.upsert(connection, daily_price, columns | {"close": np.append(np.ones(1_999), -1.0)})
+    assert indexes() == before
+    for close in (1.0, 2.0):  # the second replaces
+        with database.write() as connection:
+            bulk.upsert(connection, daily_price, columns | {"close": np.full(2_000, close)})
+        assert indexes() == before
+        with database.read() as connection:
+            stored_closes = sa.select(daily_price.c.close, sa.func.count()).group_by(daily_price.c.close)
+            assert connection.execute(stored_closes).all() == [(close, 2_000)]
 
 
 def test_zero_and_none_are_stored_as_such(database: Database) -> None:

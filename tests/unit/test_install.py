@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "deploy/install.sh"
-PROJECT_FILES = (SCRIPT, "pyproject.toml", "requirements.txt", "requirements-dev.txt", "requirements-uv.txt")
+LOCKS = ("requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt")
+PROJECT_FILES = (SCRIPT, "pyproject.toml", *LOCKS)
 
 STAND_IN = """\
 #!/bin/sh
@@ -147,7 +148,15 @@ def test_the_packages_for_tests_join_the_same_venv(installed: Project) -> None:
     assert installed.install("run").stderr == ""
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_the_packages_of_yahoo_join_the_same_venv(installed: Project) -> None:
+    """`make install-yahoo` after `make demo` adds packages; `make demo` after that keeps them."""
+    assert installed.install("yahoo").returncode == 0
+    assert installed.packages() == ["python requirements-uv.txt", "uv requirements-yahoo.txt", "python ."]
+    assert (installed.install("run").stderr, installed.install("yahoo").stderr) == ("", "")
+    assert installed.packages() == []
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt"])
 def test_a_changed_lock_makes_a_new_venv(installed: Project, name: str) -> None:
     """What is no longer locked does not stay behind."""
     stray = installed.root / ".venv" / "stray"

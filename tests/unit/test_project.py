@@ -92,7 +92,17 @@ def test_what_runs_is_what_was_tested() -> None:
     assert "pytest" not in run
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-uv.txt"])
+def test_the_packages_of_yahoo_are_those_of_the_others_and_a_few_more() -> None:
+    """`make install-yahoo` moves no version of what runs, and what it adds is what the tests use."""
+    run, yahoo, dev = (locked(f"requirements{kind}.txt") for kind in ("", "-yahoo", "-dev"))
+    assert run.items() <= yahoo.items() <= dev.items()
+    assert "yfinance" in yahoo
+    assert "yfinance" not in run
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt"]
+)
 def test_locks_have_hashes_and_no_address(name: str) -> None:
     """A lock works with whatever index the machine has, and installs nothing that was not hashed."""
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def test_price_sources_are_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["yahoo"], "'yahoo' is not a price source; choose from: sample"),
+        (["bloomberg"], "'bloomberg' is not a price source; choose from: sample, files, alpha_vantage, tiingo, yahoo"),
         (["sample", "Sample"], "'Sample' is not a price source; choose from: sample"),
         (["sample", "sample"], "'sample' is named twice"),
         ([""], "'' is not a price source; choose from: sample"),
