@@ -273,8 +273,9 @@ class Buyer:
 
     def _is_not_asked(self, was: Known, asked: Sequence[date]) -> bool:
         """Say whether the source has already told that it has none of this; another source may have."""
-        ended = was.status == "delisted" and was.last_session is not None and asked[0] > was.last_session
-        return (was.status == "unknown" or ended) and was.source == self.source.name
+        if was.status == "delisted" and was.last_session and asked[0] > was.last_session:
+            return was.source in self.source.name.split(",")
+        return was.status == "unknown" and was.source == self.source.name
 
     def _ask(self, name: str, asked: Sequence[date], was: Known | None) -> Answer:
         """Fetch one symbol and check what came; raises SourceError, also if a known symbol is said to be gone."""
