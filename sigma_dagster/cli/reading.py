@@ -43,7 +43,7 @@ def _computing(services: Services, one: Portfolio) -> str | None:
     home = services.settings.dagster_home
     if not os.access(home, os.W_OK):  # there is no instance yet, or none that could be asked
         return None
-    from sigma_dagster.runs import progress
+    from sigma_dagster.portfolio import progress
 
     return progress.computing(services, one)
 

@@ -1,8 +1,8 @@
-"""Which run computes a portfolio at this moment, for people who ask. Not here: who may start one (`claims`)."""
+"""Which run computes a portfolio at this moment, for people who ask. Not here: who may start one (`sigma_dagster.runs.claims`)."""
 
 from datetime import UTC, datetime
 
-from assets.catalogue import DIMENSIONS, of_dimension
+from assets.catalogue import of_dimension
 from assets.shared.block import Block
 from resources.database.portfolios import Portfolio
 from sigma_dagster.orchestration.instance import open_instance
@@ -16,11 +16,11 @@ def computing(services: Services, one: Portfolio) -> str | None:
     sessions = services.sessions(services.as_of(None, datetime.now(UTC)))
     keys = {"symbol": held_symbols([one], sessions), "portfolio": [one.name]}
     with open_instance(services.settings) as instance:
-        for dimension in DIMENSIONS:
-            if not keys[dimension]:
+        for dimension, named in keys.items():
+            if not named:
                 continue
             assets = [asset.name for asset in of_dimension(dimension)]
-            block = Block.of_keys(assets, keys[dimension], sessions[0], sessions[-1])
+            block = Block.of_keys(assets, named, sessions[0], sessions[-1])
             if runs := claims.rivals(instance, block):
                 return runs[0].run_id
     return None
