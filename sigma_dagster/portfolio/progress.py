@@ -1,4 +1,4 @@
-"""Which run computes a portfolio at this moment, for people who ask. Not here: who may start one (`sigma_dagster.runs.claims`)."""
+"""Which run computes a portfolio at this moment, for people who ask. Not here: who may start one (`runs.claims`)."""
 
 from datetime import UTC, datetime
 
