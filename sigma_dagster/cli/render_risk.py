@@ -132,7 +132,7 @@ def _notes(found: Risk) -> list[str]:
     if found.low_coverage:
         notes.append(
             f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
-            f"{percent(found.return_coverage)}: volatility and value at risk describe that part only"
+            f"{percent(found.return_coverage)}: the rates describe that part"
         )
     if unvalued := [one.symbol for one in found.positions if one.unvalued]:
         notes.append(
