@@ -47,7 +47,7 @@ class Settings:
     source_options: SourceOptions
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
-    start_date: date  # of the first date partition
+    start_date: date | None  # the first date partition; None: where the first onboarding's results began
     history_sessions: int
     max_symbols_per_run: int
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
@@ -72,7 +72,7 @@ class Settings:
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
-            as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
+            as_of=_optional_date(environment, "SIGMA_AS_OF"),
             start_date=_start_date(environment),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
             max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
@@ -146,16 +146,17 @@ def _home(environment: Mapping[str, str]) -> Path:
         raise SettingsError(f"SIGMA_HOME={text}: there is no such home directory; write the whole path") from None
 
 
-def _start_date(environment: Mapping[str, str]) -> date:
-    day = _date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04"))
-    if day < _FIRST_START:
+def _start_date(environment: Mapping[str, str]) -> date | None:
+    day = _optional_date(environment, "SIGMA_START_DATE")
+    if day and day < _FIRST_START:
         raise SettingsError(f"SIGMA_START_DATE={day}: a date from {_FIRST_START} on is needed")
     return day
 
 
-def _date(name: str, value: str) -> date:
+def _optional_date(environment: Mapping[str, str], name: str) -> date | None:
+    value = _text(environment, name, "")
     try:
-        return parse_date(value)
+        return parse_date(value) if value else None
     except ValueError as error:
         raise SettingsError(f"{name}={value}: {error}") from None
 

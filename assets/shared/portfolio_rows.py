@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Table
 
 from assets.shared import valuation
 from assets.shared.block import Block
-from assets.shared.recorder import Cell, Recorder, facts_of
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.look_back import Waiting
+from assets.shared.recorder import Cell, Recorder, facts_of, rounded
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.valuation import Valuation
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, portfolios, results
@@ -41,10 +43,18 @@ def materialize(
     result: PortfolioResult,
     extra: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult[None]:
-    """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
-    block = block_of_run(context, "portfolio", config)
-    record, clock = Recorder(context, block.dimension), Stopwatch()
-    found, wanted, skipped = _missing(database, result, block, config, from_entry=record.deferred)
+    """Compute the block's missing rows (with force: all), store and record them.
+
+    `extra` joins the totals of the run, and what the newest partition shows.
+    """
+    block = block_of_run(context, config)
+    record, clock = Recorder(context), Stopwatch()
+    found, due, skipped, waiting = _due(database, result, block, force=config.force, from_entry=record.deferred)
+    skipped += found_before(context).rows
+    waits = due & waiting.portfolios(found, result.inputs)
+    wanted = due & ~waits
+    if waits.any():
+        context.log.warning(f"{int(waits.sum())} {result.row} records wait for prices: {waiting}")
     written: list[Cell] = []
     for one, cells in zip(found, wanted, strict=True):
         sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
@@ -55,19 +65,25 @@ def materialize(
             written += [Cell(one.name, session, own) for session, own in zip(sessions, facts, strict=True)]
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
-    metadata: dict[str, Any] = {
-        **row_counts(stored, skipped),
-        "seconds": clock.seconds,
-        **(extra or {}),
-    }
-    record(written, metadata)
-    return dg.MaterializeResult(metadata=metadata)
+    if written and extra:
+        written[-1] = written[-1]._replace(metadata={**written[-1].metadata, **rounded(extra)})
+    names = {one.id: one.name for one in found}
+    return record(
+        written,
+        lambda: stored_cells(database, result.table, names, block.sessions, result.shown, result.fixed),
+        {
+            **row_counts(stored, skipped),
+            "records_waiting": int(waits.sum()),
+            "seconds": clock.seconds,
+            **(extra or {}),
+        },
+    )
 
 
-def _missing(
-    database: Database, result: PortfolioResult, block: Block, config: BlockConfig, *, from_entry: bool
-) -> tuple[list[Portfolio], NDArray[np.bool_], int]:
-    """Give the block's portfolios, which cells to compute, and how many are skipped.
+def _due(
+    database: Database, result: PortfolioResult, block: Block, *, force: bool, from_entry: bool
+) -> tuple[list[Portfolio], NDArray[np.bool_], int, Waiting]:
+    """Give the block's portfolios, which cells to compute, how many are skipped, and what has to wait.
 
     A planned run starts with the first entry; a run from the UI has a row, if only a reason, for all that was asked.
     """
@@ -78,11 +94,13 @@ def _missing(
             raise dg.Failure(f"Portfolios not stored: {', '.join(unknown)}. Onboard them: sigma onboard FILE")
         found = [stored[name] for name in block.keys]
         exists = bulk.present(connection, result.table, [one.id for one in found], block.sessions, **result.fixed)
+        held = {lot.symbol for one in found for lot in one.lots if lot.asset_class == "public"}
+        waiting = Waiting(connection, held.union(result.inputs), block.sessions)
     days = np.array(block.sessions, dtype="datetime64[D]")
     entry = np.array([one.first_entry for one in found], dtype="datetime64[D]")
     asked = (entry[:, None] <= days) if from_entry else np.ones_like(exists)
-    wanted = asked if config.force else asked & ~exists
-    return found, wanted, int((asked & ~wanted).sum()) + config.cached_rows
+    due = asked if force else asked & ~exists
+    return found, due, int((asked & ~due).sum()), waiting
 
 
 def _compute_and_store(

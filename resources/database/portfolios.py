@@ -72,7 +72,7 @@ _LOT = [position.c[name] for name in ("symbol", "quantity", "entry_price", "entr
 
 def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Portfolio:
     """Give the stored portfolio of that name if it has these lots and equity, else what storing them would make."""
-    (old,) = load(connection, [name]) or [None]
+    old = next(iter(load(connection, [name])), None)
     if equity is KEEP:
         equity = old.equity if old else None
     if old and sorted(old.lots, key=_order) == sorted(lots, key=_order) and old.equity == equity:

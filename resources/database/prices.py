@@ -1,12 +1,14 @@
 """Daily prices: what is stored, storing what a source gave, reading windows of it.
 
 A stored row is a close, or the knowledge that the source has none for that session. When a stored row changes, every
-result that was computed from it is deleted in the same transaction.
+result that was computed from it is deleted in the same transaction. A close is never taken away: a source that no
+longer has it, or the symbol, changes nothing. Not here: what an answer changes (`corrections`), which symbols are asked
+for again and when (`symbols`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +17,19 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from resources import calendar
-from resources.database import results
+from resources.database import corrections, results, symbols
 from resources.database.bulk import session_text, upsert, within
+from resources.database.corrections import Comparison, StoredPrice
+from resources.database.results import Corrected
+from resources.database.symbols import Known
 from resources.database.tables import daily_price, symbol
 from resources.sources.base import PriceRow
+from resources.sources.guard import RefusedPricesError
 
-_NUMBERS = ("open", "high", "low", "close", "volume", "dividend", "split")
-_CLOSE = _NUMBERS.index("close")
-_SPLIT = _NUMBERS.index("split")
+_NUMBERS = StoredPrice._fields
+
+#: A source that follows the market may print a session late: for so many completed sessions, no row is no absence.
+GRACE_SESSIONS = 10
 
 
 @dataclass(frozen=True)
@@ -43,77 +50,208 @@ class PricePanel:
         return [at[name] for name in symbols]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a source said of one symbol."""
+
+    symbol: str
+    asked: Sequence[date]  # the sessions it was asked for because no row is stored, or by force; ascending
+    rows: Sequence[PriceRow]  # checked (`resources.sources.guard`), ascending; others than those asked for too
+    source: str
+    status: str = "ok"  # or "unknown", "delisted": the source says so
+    reason: str | None = None  # of a status that is not ok
+    refused: Mapping[date, str] = field(default_factory=dict)  # rows that contradict themselves
+
+
 class Stored(NamedTuple):
     """What storing one symbol's prices did."""
 
     sessions: list[date]  # that had no row before
     rewritten: int  # rows that had another value before
+    late: list[date]  # asked sessions that may still come: nothing is stored of them
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What storing some answers did."""
+
+    stored: dict[str, Stored]
+    refused: dict[str, RefusedPricesError]  # symbols whose answer contradicts what is stored
+
+
+def grace_sessions(completed: date) -> list[date]:
+    """Give the sessions that a source which follows the market may still print."""
+    return calendar.last_sessions(GRACE_SESSIONS, completed)
 
 
 def store(
     connection: Connection,
-    name: str,
-    rows: Sequence[PriceRow],
-    asked: Sequence[date],
+    answers: Sequence[Answer],
     *,
-    source: str,
     look_back: int,
-) -> Stored:
-    """Store a symbol's prices, and why there is none for each asked session that the source gave no row for.
+    completed: date | None = None,
+    retry_at: datetime | None = None,
+) -> Outcome:
+    """Store the answers, and why there is no price of an asked session that a source gave no row for.
 
-    Rows of sessions that were not asked for are stored as well: they are paid for. Results that rest on a rewritten
-    price are deleted: those of its session and of the `look_back` sessions after it.
+    Rows of sessions that were not asked for are stored as well: they are paid for. Results that rest on a price which
+    became another one are deleted: a close is part of the returns of its session and the next, a return of the results
+    of its session and the `look_back - 1` after it.
+
+    :param look_back: how many returns a result reads.
+    :param completed: the last completed session, if the sources follow the market: then the sessions of
+        `grace_sessions` without a row are no absences but late, and the symbols pending until `retry_at`.
     """
-    by_session = {row.session: row for row in rows}
-    sessions = sorted({*asked, *by_session})
-    old = _stored(connection, name, sessions)
-    listed = min([*by_session, *(day for day, values in old.items() if values[_CLOSE] is not None)], default=None)
-    new = {day: _values(by_session.get(day), source, _absence(day, listed)) for day in sessions}
-    fresh = [day for day in sessions if day not in old]
-    changed = [day for day in sessions if day in old and old[day] != new[day][: len(_NUMBERS)]]
-    written = fresh + changed
-    columns: dict[str, Sequence[object]] = {
-        "symbol": [name] * len(written),
-        "session": [day.isoformat() for day in written],
-    }
-    for i, column in enumerate((*_NUMBERS, "source", "absence")):
-        columns[column] = [new[day][i] for day in written]
-    upsert(connection, daily_price, columns)
-    _touch_symbol(connection, name, "ok" if listed else "unknown", source, rewritten=bool(changed))
-    if changed:
-        last = calendar.shift(calendar.session_on_or_before(changed[-1]), look_back)
-        split = any((old[day][_SPLIT] or 1) != (new[day][_SPLIT] or 1) for day in changed)
-        results.delete_for_symbol(connection, name, changed[0], last, split=split)
-    return Stored(fresh, len(changed))
+    answers = sorted(answers, key=lambda answer: answer.symbol)
+    known = symbols.lock(connection, {answer.symbol: answer.source for answer in answers})
+    old = _stored(connection, answers)
+    done: dict[str, Stored] = {}
+    refused: dict[str, RefusedPricesError] = {}
+    written = _Rows()
+    facts: list[Known] = []
+    for answer in answers:
+        before, was = old[answer.symbol], known[answer.symbol]
+        share = corrections.is_other_security(before, answer.rows)
+        if share is not None:
+            refused[answer.symbol] = _other_security(answer, share)
+            continue
+        found = corrections.compare(before, answer.rows)
+        now, absences, late = _told(answer, before, was, completed)
+        rows = [*found.fresh, *found.rewritten, *found.refreshed]
+        written.add(answer, rows, absences)
+        if found.factor != 1:
+            _scale(connection, answer.symbol, found.factor)
+        if not was.new:
+            corrected = _corrected(connection, answer, found, before, look_back, completed)
+            if results.delete_for_symbol(connection, answer.symbol, corrected) or found.factor != 1:
+                now = now._replace(revision=was.revision + 1)
+        facts.append(now)
+        fresh = sorted([*(row.session for row in found.fresh), *absences])
+        done[answer.symbol] = Stored(fresh, len(found.rewritten), late)
+    upsert(connection, daily_price, written.columns())
+    symbols.save(connection, facts)
+    symbols.settle(connection, {name: stored.late for name, stored in done.items()}, retry_at)
+    return Outcome(done, refused)
 
 
-def _stored(connection: Connection, name: str, sessions: Sequence[date]) -> dict[date, tuple[float | None, ...]]:
-    query = sa.select(daily_price.c.session, *(daily_price.c[c] for c in _NUMBERS)).where(
-        daily_price.c.symbol == name, daily_price.c.session.between(sessions[0], sessions[-1])
+class _Rows:
+    """Rows of `daily_price`, collected as columns."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(self, answer: Answer, rows: Sequence[PriceRow], absences: Mapping[date, str]) -> None:
+        for day, *numbers in rows:
+            self._rows.append((answer.symbol, day.isoformat(), *numbers, answer.source, None))
+        nothing = [None] * len(_NUMBERS)
+        for day, why in absences.items():
+            self._rows.append((answer.symbol, day.isoformat(), *nothing, answer.source, why))
+
+    def columns(self) -> dict[str, Sequence[object]]:
+        names = ("symbol", "session", *_NUMBERS, "source", "absence")
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(names)
+        return dict(zip(names, columns, strict=True))
+
+
+def _stored(connection: Connection, answers: Sequence[Answer]) -> dict[str, dict[date, StoredPrice]]:
+    """Read what is stored of the sessions that the answers speak of."""
+    found: dict[str, dict[date, StoredPrice]] = {answer.symbol: {} for answer in answers}
+    days = [day for answer in answers for day in (*answer.asked, *(row.session for row in answer.rows))]
+    if not days:
+        return found
+    query = sa.select(daily_price.c.symbol, daily_price.c.session, *(daily_price.c[c] for c in _NUMBERS)).where(
+        within(daily_price.c.symbol, list(found)), daily_price.c.session.between(min(days), max(days))
     )
-    return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+    for name, day, *numbers in connection.execute(query):
+        if name in found:
+            found[name][day] = StoredPrice(*numbers)
+    return found
 
 
-def _absence(day: date, listed: date | None) -> str:
-    if listed is None:
-        return "unknown to the source"
-    return "not listed yet" if day < listed else "no trade"
+def _told(
+    answer: Answer, before: Mapping[date, StoredPrice], was: Known, completed: date | None
+) -> tuple[Known, dict[date, str], list[date]]:
+    """Say what is known of the symbol now, why asked sessions have no price, and which of them may still come."""
+    days = [row.session for row in answer.rows]
+    first = min(filter(None, [was.first_session, *days[:1]]), default=None)
+    last = max(filter(None, [was.last_session, *days[-1:]]), default=None)
+    lacking = sorted(set(answer.asked).difference(before, days))
+    recent = set(grace_sessions(completed)) if completed and answer.status == "ok" else set()
+    status, reason = answer.status, answer.reason
+    if status == "ok" and first is None and recent <= {*answer.asked, *before}:
+        status, reason = "unknown", answer.reason or f"{answer.source} has no price of it"
+        recent = set()
+    late = [day for day in lacking if day in recent or (completed and day > completed)]
+    absences = {
+        day: "refused by the data checks" if day in answer.refused else _absence(status, day, first)
+        for day in lacking
+        if day not in late
+    }
+    now = Known(answer.symbol, status, reason, answer.source, was.revision, first, last)
+    return now, absences, late
 
 
-def _values(row: PriceRow | None, source: str, absence: str) -> tuple[object, ...]:
-    if row is None:
-        return (*[None] * len(_NUMBERS), source, absence)
-    return (*(getattr(row, column) for column in _NUMBERS), source, None)
+def _absence(status: str, day: date, first: date | None) -> str:
+    if first is None:
+        return "unknown to the source" if status == "unknown" else status
+    if day < first:
+        return "not listed yet"
+    return "delisted" if status == "delisted" else "no trade"
 
 
-def _touch_symbol(connection: Connection, name: str, status: str, source: str, *, rewritten: bool) -> None:
-    found = connection.execute(sa.select(symbol.c.revision).where(symbol.c.symbol == name)).scalar()
-    values = {"status": status, "source": source, "fetched_at": sa.func.now()}
-    if found is None:
-        connection.execute(sa.insert(symbol).values(symbol=name, **values))
-    else:
-        revision = found + 1 if rewritten else found
-        connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=revision, **values))
+def _other_security(answer: Answer, share: float) -> RefusedPricesError:
+    return RefusedPricesError(
+        answer.source,
+        answer.symbol,
+        None,
+        f"{len(answer.rows)} rows",
+        f"{share:.0%} of the closes differ from the stored ones by more than 1% after splits: "
+        "is it another security under this ticker?",
+    )
+
+
+def _scale(connection: Connection, name: str, factor: float) -> None:
+    """Carry a new adjustment of the series to all that is stored of it: its returns stay what they are."""
+    prices = {column: daily_price.c[column] * factor for column in ("open", "high", "low", "close", "dividend")}
+    connection.execute(sa.update(daily_price).where(daily_price.c.symbol == name).values(prices))
+
+
+def _corrected(
+    connection: Connection,
+    answer: Answer,
+    found: Comparison,
+    before: Mapping[date, StoredPrice],
+    look_back: int,
+    completed: date | None,
+) -> Corrected:
+    """Say which sessions' results rest on what the comparison found to be another number."""
+    closes = set(found.closes)
+    spans = [
+        (row.session, calendar.shift(row.session, look_back if row.session in closes else look_back - 1))
+        for row in found.rewritten
+    ]
+    # A symbol without a close at the start of a window is valued at its last one before, however old that is.
+    priced = {row.session for row in answer.rows} | {day for day, row in before.items() if row.close is not None}
+    stale = []
+    for day in [*(row.session for row in found.fresh), *found.closes]:
+        after = calendar.shift(day, 1)
+        first = calendar.shift(after, look_back)
+        if after in priced or (completed and first > completed):
+            continue
+        upto, newest = _after(connection, answer.symbol, day)
+        if newest and upto != after:
+            stale.append((first, calendar.shift(upto, look_back - 1) if upto else date.max))
+    return Corrected(spans, stale, found.splits)
+
+
+def _after(connection: Connection, name: str, day: date) -> tuple[date | None, date | None]:
+    """Give the next session with a close, and the last one with a row."""
+    session = daily_price.c.session
+    query = sa.select(sa.func.min(session).filter(daily_price.c.close.is_not(None)), sa.func.max(session)).where(
+        daily_price.c.symbol == name, session > day
+    )
+    upto, newest = connection.execute(query).one()
+    return upto, newest
 
 
 def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:

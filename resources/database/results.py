@@ -4,8 +4,9 @@ Results are stored only if the inputs they were computed from are still the stor
 otherwise. Which rows exist is `bulk.present`'s to say.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 
@@ -47,10 +48,15 @@ def with_current_inputs(work: Callable[[], _T]) -> _T:
 
 def register_model(connection: Connection, model: str, definition: str, proxies: Iterable[str]) -> None:
     """Make a factor model known, so that its rows can name it and a rewritten proxy price finds them."""
-    if connection.execute(sa.select(factor_model).where(factor_model.c.model == model)).first() is None:
+    if not is_registered(connection, model):
         upsert(connection, factor_model, {"model": [model], "definition": [definition]})
         names = list(proxies)
         upsert(connection, factor_model_proxy, {"model": [model] * len(names), "symbol": names})
+
+
+def is_registered(connection: Connection, model: str) -> bool:
+    """Say whether rows of a factor model were ever computed."""
+    return connection.execute(sa.select(factor_model.c.model).where(factor_model.c.model == model)).first() is not None
 
 
 def store_exposures(connection: Connection, columns: Columns, read_at: Mapping[str, int], *, replace: bool) -> int:
@@ -84,33 +90,69 @@ def store_portfolio(
 
 def _check_current(connection: Connection, read_at: Mapping[str, int]) -> None:
     # The rows are locked (SQLite: the database is), so that no price changes between this look and the commit.
+    # In order, as whoever rewrites prices locks them: none waits for another in turn.
     query = sa.select(symbol.c.symbol, symbol.c.revision).where(within(symbol.c.symbol, list(read_at)))
+    query = query.order_by(symbol.c.symbol)
     now = dict(connection.execute(query.with_for_update(read=True)).all())
     changed = sorted(name for name, revision in read_at.items() if now.get(name) != revision)
     if changed:
         raise InputsChangedError(f"prices of {', '.join(changed[:5])} were rewritten while they were used")
 
 
-def delete_for_symbol(connection: Connection, name: str, first: date, last: date, *, split: bool) -> None:
-    """Delete every result of sessions `first` to `last` that rests on the symbol's prices.
+@dataclass(frozen=True)
+class Corrected:
+    """What became another number of one symbol's prices, as the sessions whose results rest on it (both included)."""
 
-    A `split` changes what its holders held on every session before it.
+    spans: Sequence[tuple[date, date]] = ()  # a return in the window changed
+    stale: Sequence[tuple[date, date]] = ()  # the last close before the window changed: of holders only
+    splits: Sequence[date] = ()  # these splits changed, or became known
+
+
+def delete_for_symbol(connection: Connection, name: str, corrected: Corrected) -> bool:
+    """Delete every result that rests on prices of the symbol which are corrected; False if nothing is.
+
+    A portfolio rests on a symbol on the sessions on which it holds it. Its lots are counted in shares of their import
+    session: a split between that session and a row's, whichever is earlier, is part of the row.
     """
+    if not (corrected.spans or corrected.stale or corrected.splits):
+        return False
     models = sa.select(factor_model_proxy.c.model).where(factor_model_proxy.c.symbol == name)
-    holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
-    if split:
-        for table in (portfolio_factor_exposure, portfolio_volatility):
-            delete_results(connection, table, table.c.portfolio_id.in_(holders), table.c.session < first)
     for table, rests_on_it in (
         (factor_exposure, (factor_exposure.c.symbol == name) | factor_exposure.c.model.in_(models)),
         (symbol_volatility, symbol_volatility.c.symbol == name),
-        (
-            portfolio_factor_exposure,
-            portfolio_factor_exposure.c.portfolio_id.in_(holders) | portfolio_factor_exposure.c.model.in_(models),
-        ),
-        (portfolio_volatility, portfolio_volatility.c.portfolio_id.in_(holders)),
+        (portfolio_factor_exposure, portfolio_factor_exposure.c.model.in_(models)),
     ):
-        delete_results(connection, table, rests_on_it, table.c.session.between(first, last))
+        if corrected.spans:
+            delete_results(connection, table, rests_on_it, _within(table.c.session, corrected.spans))
+    for table in (portfolio_factor_exposure, portfolio_volatility):
+        day, basis = table.c.session, position.c.basis
+        shares = [((basis >= split) & (day < split)) | ((basis < split) & (day >= split)) for split in corrected.splits]
+        used = sa.or_(_within(day, [*corrected.spans, *corrected.stale]), *shares)
+        delete_results(connection, table, _held(table, name, used))
+    return True
+
+
+def _within(session: sa.ColumnElement[date], spans: Sequence[tuple[date, date]]) -> sa.ColumnElement[bool]:
+    """Restrict to the sessions of the spans, which are merged where they meet."""
+    merged: list[tuple[date, date]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return sa.or_(sa.false(), *(session.between(first, last) for first, last in merged))
+
+
+def _held(table: Table, name: str, *of_lot: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Restrict a portfolio table to rows of a session on which the portfolio holds a lot of the symbol."""
+    return sa.exists().where(
+        position.c.portfolio_id == table.c.portfolio_id,
+        position.c.symbol == name,
+        position.c.asset_class == "public",
+        position.c.entry_date <= table.c.session,
+        position.c.exit_date.is_(None) | (position.c.exit_date > table.c.session),
+        *of_lot,
+    )
 
 
 def _drop_dependents(connection: Connection, columns: Columns) -> None:
@@ -132,12 +174,8 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
     changed: dict[str, list[date]] = {}
     for i in np.flatnonzero(differs):
         changed.setdefault(keys[i][0], []).append(date.fromisoformat(keys[i][1]))
+    table = portfolio_factor_exposure
     for name, days in changed.items():
-        holders = sa.select(position.c.portfolio_id).where(position.c.symbol == name)
-        delete_results(
-            connection,
-            portfolio_factor_exposure,
-            portfolio_factor_exposure.c.portfolio_id.in_(holders),
-            portfolio_factor_exposure.c.session.between(min(days), max(days)),
-        )
+        of_model = table.c.model == columns["model"][0]
+        delete_results(connection, table, of_model, table.c.session.in_(days), _held(table, name))
         connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))

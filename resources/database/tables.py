@@ -91,7 +91,26 @@ symbol = Table(
     # Grows whenever a stored price is rewritten: who computed from older prices must not write its results.
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("fetched_at", DateTime, nullable=False, server_default=func.now()),
-    CheckConstraint("status IN ('ok', 'unknown')", name="status"),
+    # Why the status is another one than ok.
+    Column("reason", String(200)),
+    # Of the stored closes: a symbol that has any is known, whatever a source says later.
+    Column("first_session", Date),
+    Column("last_session", Date),
+    CheckConstraint("status IN ('ok', 'unknown', 'delisted')", name="status"),
+)
+
+# Symbols whose missing prices were asked for in vain: what rests on them waits. Gone once the prices are there.
+pending_fetch = Table(
+    "pending_fetch",
+    metadata,
+    Column("symbol", String(15), primary_key=True),
+    # late: the source has no row yet; failed: the fetch; left: the run ended before its turn.
+    Column("outcome", String(6), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("session", Date, nullable=False),  # the newest one that was asked for
+    # The daemon does not ask before this time (UTC); a command does.
+    Column("retry_at", DateTime, nullable=False),
+    CheckConstraint("outcome IN ('late', 'failed', 'left')", name="outcome"),
 )
 
 daily_price = Table(
@@ -109,6 +128,14 @@ daily_price = Table(
     CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name="close_or_absence"),
     Index(None, "session", "symbol"),
     sqlite_with_rowid=False,
+)
+
+#: What is decided once for the whole home and never moves by itself (`home`).
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 factor_model = Table(
@@ -172,7 +199,7 @@ portfolio_factor_exposure = Table(
     Column("weight_basis", String(6)),
     *_floats("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"),
     *_per_factor("share"),
-    *_floats("share_specific", "split_vol", "split_ratio"),
+    *_floats("share_specific", "split_vol", "split_vol_equal_weighted", "split_ratio", "diversifiable_share"),
     Column("reason", String(200)),
     _written_at(),
 )
@@ -186,7 +213,8 @@ portfolio_volatility = Table(
     Column("forecast_model", String(16)),
     Column("vol_trend", String(10)),
     *_floats("vol_trend_p", "vol_percentile"),
-    *_floats("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal", "return_coverage"),
+    *_floats("var_95_1d", "var_99_1d", "es_975_1d", "var_95_1d_historical", "var_99_1d_historical"),
+    *_floats("var_95_1d_normal", "var_99_1d_normal", "return_1d", "return_coverage"),
     Column("low_coverage", Integer),
     Column("n_obs", Integer, nullable=False),
     Column("reason", String(400)),

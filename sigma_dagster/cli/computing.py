@@ -72,6 +72,7 @@ def add(file: HoldingsFile, name: Name = None, equity: EquityText = None, as_of:
     services = make_services(computes=True)
     session, holdings, chosen = read_file(services, file, name, as_of)
     with services.database.write() as connection:
+        services.fix_first_date(connection, session)
         stored = portfolios.store(connection, chosen, holdings.lots, shares_of, session)
     out.print(
         f"{'Stored' if stored.new else 'Stored before'}: portfolio {chosen}, {counted(len(holdings.lots), 'lot')}. "

@@ -112,7 +112,7 @@ def _own(settings: Settings) -> Path:
 def _is_damaged(file: Path) -> bool:
     connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
     try:
-        return connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
+        return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
     except sqlite3.DatabaseError:
         return True
     finally:

@@ -20,8 +20,6 @@ def main() -> None:
         logging.getLogger().addHandler(logging.NullHandler())
     try:
         app()
-    except KeyboardInterrupt:
-        _fail(130, "Interrupted. What was committed is kept; run the command again to finish")
     except BrokenPipeError:
         _leave_quietly()
     except Exception as error:

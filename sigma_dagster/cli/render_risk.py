@@ -8,6 +8,11 @@ from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_ro
 from sigma_dagster.portfolio.risk import Risk
 
 _POSITIONS_SHOWN = 25
+_SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
+_WHOLE = 0.9995
+"""A smaller coverage is less than 100% as printed."""
+_TOGETHER = 0.7
+"""A smaller diversifiable share is worth a line."""
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
@@ -20,30 +25,17 @@ def risk(out: Console, found: Risk) -> None:
 def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
-    out.print(f"{found.portfolio} as of {found.as_of}{basis}{_coverage(found)}")
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}")
+    if _partly(found):
+        out.print(_coverage(found))
     out.print()
     _factors(out, found)
-    covered = f", of the covered {percent(found.return_coverage)}" if _partial(found.return_coverage) else ""
-    print_rows(out, (f"volatility, annualised{covered}", ""), _volatility(found))
-    print_rows(out, (f"value at risk, 1 session{covered}", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("volatility, annualised", ""), _volatility(found))
+    print_rows(out, ("loss in 1 session", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("lost more than said, last 252 sessions", "times", "expected", "95% band"), _exceeded(found))
     for line in (_value(found), _fit(found), *_notes(found)):
         out.print(line)
     out.print()
-
-
-def _partial(coverage: float | None) -> bool:
-    """Say whether something is covered, and less than 100% as it is printed."""
-    return bool(coverage) and percent(coverage) != percent(1.0)
-
-
-def _coverage(found: Risk) -> str:
-    """What stands beside the headline when numbers do not speak of the whole."""
-    exposures, returns = percent(found.weight_coverage), percent(found.return_coverage)
-    if not found.weight_basis or exposures == returns == percent(1.0):
-        return ""
-    if exposures == returns:
-        return f"; {exposures} of value is covered"
-    return f"; exposures cover {exposures} of value, returns {returns}"
 
 
 def headline(found: Risk) -> list[tuple[str, str]]:
@@ -69,7 +61,7 @@ def _factors(out: Console, found: Risk) -> None:
         rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
     header = ("exposure", "std. error", "share of risk")
     specific = ("specific to positions", "", "", percent(split.specific))
-    if not _partial(found.weight_coverage):
+    if not found.weight_coverage or found.weight_coverage >= _WHOLE:
         lines = [(label, number(value), *others) for label, value, *others in rows]
         print_rows(out, (f"factor ({model})", *header), [*lines, specific])
         return
@@ -99,15 +91,41 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
         return (label, *(text for cell in cells for text in cell))
 
     return [
-        row("historical, last 252 sessions", "var_95_1d", "var_99_1d"),
-        row("normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        row("value at risk, by the volatility of now", "var_95_1d", "var_99_1d"),
+        row("... as in the last 252 sessions", "var_95_1d_historical", "var_99_1d_historical"),
+        row("... normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        ("expected shortfall, worst 2.5%", *row("", "es_975_1d")[1:], "", ""),
     ]
+
+
+def _exceeded(found: Risk) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{_SAID[name]}, {one.sessions:,} sessions compared",
+            f"{one.count:,}",
+            number(one.expected, 1),
+            f"{one.low:,} to {one.high:,}",
+        )
+        for name, one in found.exceedances.items()
+        if one.sessions
+    ]
+
+
+def _partly(found: Risk) -> bool:
+    """Whether the numbers describe less than the whole portfolio."""
+    shares = (found.weight_coverage, found.return_coverage)
+    return bool(found.gross) and any(share is not None and share < _WHOLE for share in shares)
+
+
+def _coverage(found: Risk) -> str:
+    return (
+        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are of the "
+        f"{percent(found.return_coverage)} with returns, {dollars(found.covered_value)}"
+    )
 
 
 def _value(found: Risk) -> str:
     parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
-    if _partial(found.return_coverage):
-        parts.append(f"covered by returns {dollars(found.covered_value)}")
     if found.denominator != found.gross:
         parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
     if found.entry_share:
@@ -119,8 +137,8 @@ def _value(found: Risk) -> str:
 
 def _fit(found: Risk) -> str:
     return (
-        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
-        f"covered, split / realized variance {number(found.split_ratio, 2)}"
+        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, split / realized variance "
+        f"{number(found.split_ratio, 2)}, volatility of the split {percent(found.split_vol)}"
     )
 
 
@@ -130,10 +148,7 @@ def _notes(found: Risk) -> list[str]:
     if found.reason:
         notes.append(f"Not known: {found.reason}")
     if found.low_coverage:
-        notes.append(
-            f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
-            f"{percent(found.return_coverage)}: the rates describe that part"
-        )
+        notes.append("Low coverage: the numbers describe a part of the portfolio that cannot speak for the whole")
     if unvalued := [one.symbol for one in found.positions if one.unvalued]:
         notes.append(
             f"Not valued: {listed(unvalued)}: a lot without entry price and market price; it counts as nothing"
@@ -142,12 +157,17 @@ def _notes(found: Risk) -> list[str]:
     if found.split_ratio is not None and not low <= found.split_ratio <= high:
         notes.append(
             f"Split / realized variance is outside {low}-{high}: "
-            "the positions move together in a way the factors do not see"
+            "gaps in prices, or positions without exposures, make the split another book than the returns"
         )
-    if found.var_99_1d is not None:
+    if found.diversifiable_share is not None and found.diversifiable_share < _TOGETHER:
         notes.append(
-            "The 99% value at risk rests on a year's 2-3 worst days; the normal one is exceeded on 1.5-2% of days"
+            f"Only {percent(found.diversifiable_share)} of the specific risk is the positions' own: "
+            "they move together in a way the factors do not see"
         )
+    for name, one in found.exceedances.items():
+        if one.sessions and not one.low <= one.count <= one.high:
+            times = f"{one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}"
+            notes.append(f"{_SAID[name]} was exceeded {times}")
     return notes
 
 
@@ -159,7 +179,7 @@ def _positions(out: Console, found: Risk) -> None:
             percent(one.weight),
             one.price_basis,
             percent(shares.get(one.symbol)) if one.quality else UNKNOWN,
-            words(one.quality),
+            words(one.quality) if one.asset_class == "public" else one.asset_class,
             UNKNOWN if one.n_obs is None else str(one.n_obs),
             percent(one.r_squared),
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
-from resources.symbols import SYMBOL
+from resources.symbols import SYMBOL, canonical
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_ROWS = 100_000
@@ -180,7 +180,7 @@ def read_holdings(path: str | Path, *, as_of: date, source: PriceSource) -> Hold
 
 
 def _notes(rows: Sequence[int], lots: Sequence[Lot]) -> Iterator[str]:
-    kinds = {
+    kinds: dict[str, Callable[[Lot], bool]] = {
         "Closed on the day they were opened, so that they hold nothing": lambda lot: lot.exit_date == lot.entry_date,
         "Without an entry price (0), so that their market value alone counts": lambda lot: (
             not lot.entry_price and lot.asset_class == "public"
@@ -355,12 +355,13 @@ def _broken_between(values: Mapping[str, Any], checks: _Checks) -> Iterator[tupl
 
 
 def _symbol(text: str) -> str:
-    # Matched before it is upper-cased: a few letters outside ASCII become ASCII ones then.
-    if not SYMBOL.fullmatch(text):
+    # Not upper-cased outside of ASCII: a few letters become ASCII ones then.
+    symbol = canonical(text) if text.isascii() else text
+    if not SYMBOL.fullmatch(symbol):
         raise _RuleError(
             _or_empty(text, "is not a symbol: a letter or digit, then up to 14 letters, digits, '.' or '-'")
         )
-    return text.upper()
+    return symbol
 
 
 def _number(text: str) -> float:

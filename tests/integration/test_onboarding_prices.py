@@ -125,19 +125,23 @@ def test_trap_10_coverage_is_measured_from_rows(core_home: Home) -> None:
 
 
 def test_trap_26_a_failing_source_fails_and_keeps_what_was_paid_for(core_home: Home) -> None:
-    """The run fails by the symbol's name, what was bought before it stays, and the next onboarding buys the rest."""
+    """The run fails by the symbol's name; the other symbols are bought and computed all the same, the portfolio waits,
+    and the next onboarding buys what is left."""
     source = RecordedSource(broken=["BBY"])
-    with pytest.raises(BlockFailedError, match=r"BBY: the provider answered 503\. Kept: the prices of 2 symbols"):
+    with pytest.raises(BlockFailedError, match=r"BBY: the provider answered 503\. Kept: the prices of 3 symbols"):
         core_home.onboard(lots("AMD LLY BBY MRK"), "four", source=source)
-    assert source.fetched == ["AMD", "LLY", "BBY"]
+    assert source.fetched == ["AMD", "LLY", "BBY", "MRK"]
     assert core_home.statuses()["FAILURE"] == 1
-    for symbol, count in (("AMD", 278), ("LLY", 278), ("BBY", 0), ("MRK", 0)):
+    for symbol, count in (("AMD", 278), ("LLY", 278), ("BBY", 0), ("MRK", 278)):
         assert core_home.query("SELECT count(*) FROM daily_price WHERE symbol = ?", symbol) == [(count,)]
+        rows = core_home.query("SELECT count(*) FROM factor_exposure WHERE symbol = ?", symbol)
+        assert rows == [(5 if count else 0,)]
+    assert core_home.numbers("portfolio_volatility", "four") == []
     core_home.assert_records_are_rows()
 
     better = RecordedSource()
     core_home.onboard(lots("AMD LLY BBY MRK"), "four", source=better)
-    assert better.fetched == ["BBY", "MRK"]
+    assert better.fetched == ["BBY"]
     core_home.assert_records_are_rows()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any
 
 from resources.sources.base import PriceRow, SourceError
 from resources.sources.sample import SampleSource
@@ -18,6 +19,8 @@ class RecordedSource:
 
     def __init__(self, edit: Edit | None = None, broken: Sequence[str] = ()) -> None:
         self.asked: list[tuple[str, date, date]] = []
+        self.errors: dict[str, Exception] = {}  # what a symbol's fetch raises
+        self.whole_from: date | None = None  # it sends all of a series from here on, whatever it is asked for
         self.broken = set(broken)  # symbols whose calls fail
         self._edit = edit
         self._sample = SampleSource()
@@ -35,7 +38,9 @@ class RecordedSource:
         self.asked.append((symbol, first, last))
         if symbol in self.broken:
             raise SourceError("the provider answered 503")
-        rows = self._sample.fetch(symbol, first, last)
+        if symbol in self.errors:
+            raise self.errors[symbol]
+        rows = self._sample.fetch(symbol, min(first, self.whole_from or first), last)
         return self._edit(symbol, rows) if self._edit else rows
 
     def latest_session(self) -> date | None:
@@ -53,6 +58,27 @@ def without(symbol: str, absent: Callable[[date], bool]) -> Edit:
 def at_price(symbol: str, price: Callable[[PriceRow], float]) -> Edit:
     """Give a symbol other closes."""
     return lambda name, rows: [row._replace(close=price(row)) for row in rows] if name == symbol else rows
+
+
+def each(*edits: Edit) -> Edit:
+    """Apply several edits, one after the other."""
+
+    def edit(name: str, rows: list[PriceRow]) -> list[PriceRow]:
+        for one in edits:
+            rows = one(name, rows)
+        return rows
+
+    return edit
+
+
+def changed(symbol: str, session: date, **values: Any) -> Edit:
+    """Give one row other values; a value may be a function of the row."""
+
+    def other(row: PriceRow) -> PriceRow:
+        told = {name: value(row) if callable(value) else value for name, value in values.items()}
+        return row._replace(**told) if row.session == session else row
+
+    return lambda name, rows: [other(row) for row in rows] if name == symbol else rows
 
 
 class LiveSource(RecordedSource):

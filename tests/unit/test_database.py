@@ -14,6 +14,7 @@ from resources import calendar
 from resources.database import bulk, portfolios, prices, results
 from resources.database.engine import Database
 from resources.database.migrate import upgrade
+from resources.database.prices import Answer
 from resources.database.results import InputsChangedError
 from resources.database.tables import (
     daily_price,
@@ -41,7 +42,7 @@ def row(day: date, close: float, split: float = 1.0) -> PriceRow:
 
 def store(database: Database, name: str, rows: Sequence[PriceRow], asked: Sequence[date] = ()) -> prices.Stored:
     with database.write() as connection:
-        return prices.store(connection, name, rows, asked, source="test", look_back=LOOK_BACK)
+        return prices.store(connection, [Answer(name, asked, rows, "test")], look_back=LOOK_BACK).stored[name]
 
 
 def store_book(database: Database, name: str, book: Sequence[portfolios.Lot], equity: float | None = None) -> int:
@@ -123,15 +124,15 @@ def dependents(name: str, ids: dict[str, int]) -> list[tuple[str, object]]:
 def test_trap_12_a_rewritten_price_deletes_what_rests_on_it(
     database: Database, name: str, changed: set[int], asked: list[int]
 ) -> None:
-    """Results of the look-back after a changed price go, of the symbol, its holders and, for a proxy, of all betas;
+    """Results of the look-back after each changed price go, of the symbol, its holders and, for a proxy, of all betas;
     nothing else goes, whatever was asked for: rows that came unasked count as well."""
     clear(database)
     ids = fill(database)
     before = stored(database)
     rows = [row(day, 101.0 if i in changed else 100.0) for i, day in enumerate(SESSIONS)]
     done = store(database, name, rows, SESSIONS[asked[0] : asked[1] + 1])
-    assert done == ([], len(changed))
-    gone = set(SESSIONS[min(changed) : max(changed) + LOOK_BACK + 1])
+    assert done == ([], len(changed), [])
+    gone = {day for i in changed for day in SESSIONS[i : i + LOOK_BACK + 1]}
     for key in dependents(name, ids):
         before[key] = before[key] - gone
     assert stored(database) == {key: days for key, days in before.items() if days}
@@ -148,7 +149,7 @@ def test_the_same_prices_again_change_nothing(database: Database) -> None:
     """Agreeing prices are no correction: no result goes, no revision grows."""
     fill(database)
     before = stored(database), contents(database, daily_price)
-    assert store(database, "AAPL", [row(day, 100.0) for day in SESSIONS]) == ([], 0)
+    assert store(database, "AAPL", [row(day, 100.0) for day in SESSIONS]) == ([], 0, [])
     assert (stored(database), contents(database, daily_price)) == before
     assert set(revisions(database).values()) == {0}
 
@@ -158,7 +159,7 @@ def test_a_new_price_is_no_correction(database: Database) -> None:
     fill(database)
     before = stored(database)
     new = calendar.shift(SESSIONS[-1], 1)
-    assert store(database, "AAPL", [row(new, 7.0)]) == ([new], 0)
+    assert store(database, "AAPL", [row(new, 7.0)]) == ([new], 0, [])
     assert stored(database) == before
     assert revisions(database)["AAPL"] == 0
 
@@ -168,20 +169,18 @@ def test_a_corrected_split_reaches_back(database: Database) -> None:
     ids = fill(database)
     store(database, "AAPL", [row(SESSIONS[20], 100.0, split=4.0)])
     found = stored(database)
-    assert found["portfolio_volatility", ids["apple"]] == set(SESSIONS[26:])
-    assert found["portfolio_factor_exposure", ids["apple"]] == set(SESSIONS[26:])
-    assert found["factor_exposure", "AAPL"] == set(SESSIONS) - set(SESSIONS[20:26])
+    assert found["portfolio_volatility", ids["apple"]] == set(SESSIONS[25:])
+    assert found["portfolio_factor_exposure", ids["apple"]] == set(SESSIONS[25:])
+    assert found["factor_exposure", "AAPL"] == set(SESSIONS) - set(SESSIONS[20:25])
     assert found["portfolio_volatility", ids["coke"]] == set(SESSIONS)
 
 
-def test_a_close_that_the_source_takes_back_is_a_correction(database: Database) -> None:
-    """Asked again, the source has no price any more: the absence is stored and what rested on the price goes."""
+def test_trap_35_a_close_that_the_source_takes_back_is_kept(database: Database) -> None:
+    """Asked again, the source has no price any more: what was paid for stays, and so do the results."""
     fill(database)
-    assert store(database, "AAPL", [], SESSIONS[10:11]).rewritten == 1
-    with database.read() as connection:
-        (found,) = connection.execute(sa.select(daily_price).where(daily_price.c.close.is_(None)))
-    assert (found.symbol, found.session, found.absence) == ("AAPL", SESSIONS[10], "no trade")
-    assert stored(database)["factor_exposure", "AAPL"] == set(SESSIONS) - set(SESSIONS[10:16])
+    before = stored(database), contents(database, daily_price)
+    assert store(database, "AAPL", [], SESSIONS[10:11]) == ([], 0, [])
+    assert (stored(database), contents(database, daily_price)) == before
 
 
 # --- late writers
@@ -270,7 +269,7 @@ def test_trap_29_a_write_that_is_interrupted_leaves_nothing(database: Database) 
 
     def interrupted() -> None:
         with database.write() as connection:
-            prices.store(connection, "AAPL", [row(SESSIONS[3], 90.0)], [], source="test", look_back=LOOK_BACK)
+            prices.store(connection, [Answer("AAPL", [], [row(SESSIONS[3], 90.0)], "test")], look_back=LOOK_BACK)
             portfolios.store(connection, "coke", lots("AAPL"), None, SESSIONS[-1])
             assert connection.execute(sa.select(sa.func.count()).select_from(portfolio_volatility)).scalar_one() < 60
             raise KeyboardInterrupt

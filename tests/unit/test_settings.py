@@ -20,7 +20,7 @@ def test_without_variables_everything_has_its_default() -> None:
     assert made.database_url == sa.make_url(f"sqlite:///{PROJECT / '.sigma' / 'sigma.db'}")
     assert made.dagster_home == PROJECT / ".sigma" / "dagster"
     assert made.price_sources == ("sample",)
-    assert (made.as_of, made.start_date, made.history_sessions) == (None, date(2021, 1, 4), 365)
+    assert (made.as_of, made.start_date, made.history_sessions) == (None, None, 365)
 
 
 def test_variables_are_read() -> None:

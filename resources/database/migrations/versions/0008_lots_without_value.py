@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0004"
+revision = "0008"
+down_revision = "0007"
 
 #: The view that names the table; SQLite makes a table anew to change a constraint, and refuses while it is there.
 _VIEW = "position_factor_exposure"
