@@ -17,6 +17,7 @@ from resources.sources.base import PriceRow, UnknownSymbolError
 from resources.sources.options import SourceOptions
 
 DATA = Path(__file__).with_name("data")
+_PRICES = "sample_prices.csv.gz"
 
 
 class DamagedSampleError(RuntimeError):
@@ -55,7 +56,7 @@ class SampleSource:
             DamagedSampleError: its file is damaged.
         """
         self.calls += 1
-        sessions, closes = _table()
+        sessions, closes = _table(DATA / _PRICES)
         if symbol not in closes:
             raise UnknownSymbolError(symbol, self.name)
         window = slice(bisect_left(sessions, first), bisect_right(sessions, last))
@@ -66,22 +67,21 @@ class SampleSource:
 
     def latest_session(self) -> date:
         """The last session of the sample."""
-        sessions, _ = _table()
+        sessions, _ = _table(DATA / _PRICES)
         return sessions[-1]
 
     def symbols(self) -> Sequence[str]:
         """All symbols of the sample: stocks, factor ETFs and the index."""
-        _, closes = _table()
+        _, closes = _table(DATA / _PRICES)
         return tuple(closes)
 
 
 @functools.cache
-def _table() -> tuple[Sequence[date], dict[str, Sequence[str]]]:
+def _table(path: Path) -> tuple[Sequence[date], dict[str, Sequence[str]]]:
     """The sessions, and per symbol the closes beside them as text: a fetch makes numbers of what it returns.
 
     Raises DamagedSampleError.
     """
-    path = DATA / "sample_prices.csv.gz"
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             _, *symbols = next(reader := csv.reader(file))

@@ -38,11 +38,6 @@ def summary(out: Console, found: Risk) -> None:
     out.print()
 
 
-def _partial(coverage: float | None) -> bool:
-    """Say whether something is covered, and less than 100% as it is printed."""
-    return bool(coverage) and percent(coverage) != percent(1.0)
-
-
 def headline(found: Risk) -> list[tuple[str, str]]:
     """Give the few numbers that portfolios are compared by."""
     return [
@@ -66,7 +61,7 @@ def _factors(out: Console, found: Risk) -> None:
         rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
     header = ("exposure", "std. error", "share of risk")
     specific = ("specific to positions", "", "", percent(split.specific))
-    if not _partial(found.weight_coverage):
+    if not found.weight_coverage or found.weight_coverage >= _WHOLE:
         lines = [(label, number(value), *others) for label, value, *others in rows]
         print_rows(out, (f"factor ({model})", *header), [*lines, specific])
         return
@@ -131,8 +126,6 @@ def _coverage(found: Risk) -> str:
 
 def _value(found: Risk) -> str:
     parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
-    if _partial(found.return_coverage):
-        parts.append(f"covered by returns {dollars(found.covered_value)}")
     if found.denominator != found.gross:
         parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
     if found.entry_share:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.sources.registry import SOURCES
+from resources.sources import sample
 from tests.support.home import Ended, Home, holdings
 from tests.support.sources import RecordedSource
 
@@ -207,7 +207,7 @@ def test_trap_26_a_failing_source_ends_in_exit_1(
 ) -> None:
     """The message names the symbol, the provider's answer and what was kept; repeating the command finishes the job."""
     source = RecordedSource(broken=["LLY"])
-    monkeypatch.setitem(SOURCES, "sample", lambda: source)
+    monkeypatch.setattr(sample, "SampleSource", lambda _options: source)
     file = holdings(tmp_path / "new.csv", "AMD", "LLY")
     ended = core_home.sigma_here("onboard", file, "--json")
     assert (ended.returncode, ended.stdout) == (1, "")

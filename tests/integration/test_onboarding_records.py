@@ -128,7 +128,7 @@ SIGMA = "from sigma_dagster.cli.main import main; main()"
 SLOW = """
 import sys, time
 from pathlib import Path
-from resources.sources import registry
+from resources.sources import sample
 from resources.sources.sample import SampleSource
 go, *arguments = sys.argv[1:]
 class Slow(SampleSource):
@@ -136,7 +136,7 @@ class Slow(SampleSource):
         while not Path(go).exists():
             time.sleep(0.05)
         return super().fetch(symbol, first, last)
-registry.SOURCES["sample"] = Slow
+sample.SampleSource = Slow
 sys.argv = ["sigma", *arguments]
 from sigma_dagster.cli.main import main
 main()

@@ -267,7 +267,7 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 def test_all_errors_are_collected_and_twenty_are_shown(read: Read) -> None:
     """One pass finds everything; the text stays short and says how much it leaves out."""
     with pytest.raises(HoldingsError) as caught:
-        read(HEADER + b"$,x,y,z,,\n" * 6 + GOOD + b"AAPL,1\n")
+        read(HEADER + b"$,1,2,2020-06-10,,\n" * 24 + GOOD + b"AAPL,1\n")
     assert len(caught.value.errors) == 25
     lines = str(caught.value).splitlines()
     assert len(lines) == 21

@@ -179,27 +179,25 @@ MINE = replace(
 
 
 def test_dollars_are_the_rate_times_the_value_it_is_a_rate_of() -> None:
-    """D1: $15,081 of stock at 3.75% can lose $565, whatever stands beside it; by equity, the covered part of it."""
+    """D1: $15,081 of stock at 3.75% can lose $566, whatever stands beside it; by equity, the covered part of it."""
     assert MINE.covered_value == pytest.approx(15_081)
     assert MINE.in_dollars("var_95_1d") == pytest.approx(0.0375 * 15_081)
-    assert line(MINE, "historical, last 252 sessions")[:2] == ["3.75%", "$566"]
+    assert line(MINE, "value at risk, by the volatility of now")[:2] == ["3.75%", "$566"]
     leveraged = replace(MINE, denominator=1_000.0, return_coverage=0.5)
     assert leveraged.in_dollars("var_95_1d") == pytest.approx(0.0375 * 500)
     assert MINE.to_json()["covered_value"] == pytest.approx(15_081)
 
 
 def test_a_screen_says_of_what_its_rates_are_shares() -> None:
-    """D1: coverage stands in the first line, rates name the covered part, exposures are given of both."""
-    lines = printed(MINE)
-    assert lines[0].endswith("; 5.7% of value is covered")
-    assert any(text.startswith("volatility, annualised, of the covered 5.7%") for text in lines)
-    assert any(text.startswith("value at risk, 1 session, of the covered 5.7%") for text in lines)
-    assert any("covered by returns $15,081" in text for text in lines)
+    """D1: coverage stands below the headline, and exposures are given of the whole and of the covered part."""
+    said = "Exposures cover 5.7% of value; volatility and losses are of the 5.7% with returns, $15,081"
+    assert printed(MINE)[1] == said
     assert line(MINE, "market ") == ["0.066", "0.000", "0.0%", f"{0.066 * 265_081 / 15_081:.3f}"]
-    assert not any("covered" in text for text in printed(replace(MINE, weight_coverage=1.0, return_coverage=1.0))[:20])
+    whole = printed(replace(MINE, weight_coverage=1.0, return_coverage=1.0))
+    assert not any("cover" in text for text in whole)
 
 
 def test_positions_without_a_value_are_named() -> None:
     """G5: a lot with neither a market price nor an entry price is listed, since weights leave it out."""
-    gift = Position("GIFT", 0.0, "none", None, None, None, unvalued=True)
+    gift = replace(ZERO.positions[0], symbol="GIFT", price_basis="none", unvalued=True)
     assert any(text.startswith("Not valued: GIFT") for text in printed(replace(ZERO, positions=(gift,))))
