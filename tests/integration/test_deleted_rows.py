@@ -18,6 +18,9 @@ from tests.conftest import SMALL
 from tests.support.home import LAST, Home, lots
 from tests.support.ui import PARTITIONS, answering
 
+#: Dagster's own, when it describes schedules to its webserver.
+pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
+
 ASSETS = ("portfolio_factor_exposures", "portfolio_volatility")
 
 
