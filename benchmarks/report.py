@@ -49,6 +49,7 @@ GOALS = (
     Goal("ols", "500x1250", 8, "polars_ols"),
     Goal("ols", "5000x1", 0.020),
     Goal("har", "500x1500", 0.050),
+    Goal("portfolio", "500x30x365", 2.0),
     Goal("partitions_sqlite", "20x365x2", 80, "stock", "wall_seconds"),
     Goal("partitions_sqlite", "20x365x2", 30, "stock", "wall_seconds", "ui"),
     Goal("partitions_sqlite", "20x365x2", 14_600 / 2000, measure="wall_seconds"),
