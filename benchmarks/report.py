@@ -61,6 +61,7 @@ GOALS = (
     Goal("har", "500x1500", 0.050),
     Goal("har", "500x1500", 4, "regressions", method="ours_all", slower=True),
     Goal("write", "500x365", 1.1, "executemany", slower=True),
+    Goal("portfolio", "500x30x365", 2.0),
     Goal("partitions_sqlite", "20x365x2", 80, "stock", "wall_seconds"),
     Goal("partitions_sqlite", "20x365x2", 30, "stock", "wall_seconds", "ui"),
     Goal("partitions_sqlite", "20x365x2", 14_600 / 2000, measure="wall_seconds"),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from assets.numerics.constants import BETA_WINDOW
-from benchmarks import forecasts, regressions, report
+from assets.numerics.factor_windows import factor_windows
+from benchmarks import forecasts, portfolios, regressions, report
 from benchmarks.__main__ import CASES
 from benchmarks.measure import Row, compare, pure
 from benchmarks.simulated import simulate, with_gaps
@@ -55,6 +56,15 @@ def test_the_methods_of_ridge_give_the_same_betas() -> None:
 def test_the_methods_of_har_give_the_same_forecasts() -> None:
     returns = with_gaps(simulate(5, 300, 1), 0.05).returns
     np.testing.assert_allclose(forecasts.pandas_forecast(returns), forecasts.ours(returns), rtol=1e-12)
+
+
+def test_the_methods_of_portfolio_give_the_same_numbers() -> None:
+    """Promise: the loop and ours agree on exposures, HC3 errors, R2, volatility and value at risk."""
+    market = portfolios.make_market()
+    windows = factor_windows(market.panel.factors, market.panel.targets)
+    mine = portfolios.ours(market, market.books[0], windows)
+    for own, other in zip(mine, portfolios.loop(market, 3), strict=True):
+        np.testing.assert_allclose(own[-3:], other, rtol=1e-8, atol=1e-12)
 
 
 def test_the_median_of_a_sampled_method_is_scaled_up_and_says_so() -> None:
