@@ -22,6 +22,7 @@ def served(*hosts: str) -> Iterator[int]:
     """A server with the guard before an application that answers everything; gives its port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()
         config = uvicorn.Config(Guard(PlainTextResponse("inside"), hosts), log_level="error", lifespan="off", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
