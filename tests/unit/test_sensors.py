@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from assets.daily_prices import ASK_AGAIN
 from assets.catalogue import ASSETS as CATALOGUE
 from assets.checks import OF_LIVE_SOURCES
+from assets.daily_prices import ASK_AGAIN
 from assets.factor_models import SAMPLE_5
 from assets.shared.run_block import FOUND_TAG
 from resources import calendar
@@ -208,7 +208,7 @@ def test_the_numbers_of_the_onboarding_reach_the_portfolio_run(sensor: Sensor) -
 
 
 def test_checks_answer_after_the_last_of_its_runs(sensor: Sensor) -> None:
-    """Whoever asked for runs: no check stays unanswered, none is asked again without a run, and a failure is no secret."""
+    """No check stays unanswered, none is asked again without a run, and no failure is wiped by what comes after."""
     sensor.add("book", lots("AAPL KO"))
     for _ in ("proxies", "symbols", "portfolios"):
         (request,) = sensor.tick().run_requests
@@ -230,9 +230,9 @@ def test_checks_answer_after_the_last_of_its_runs(sensor: Sensor) -> None:
         }
 
     reason(sensor.tick())
-    assert answers() == dict.fromkeys(names, [True])
+    assert answers() == {key: [True] for key in names}
     reason(sensor.tick())
-    assert answers() == dict.fromkeys(names, [True])
+    assert answers() == {key: [True] for key in names}
     # A run that comes later wipes no failure: what is wrong is said again, after it.
     with sensor.services.database.write() as connection:
         connection.execute(sa.update(daily_price).values(close=1e13).where(daily_price.c.session == FIRST))
