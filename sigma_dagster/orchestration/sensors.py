@@ -161,11 +161,10 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
         services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.
     due = foreseen(todo) if todo.fetch or todo.exposures.rows else {}
-    if "api_calls" in cursor.onboarding and due:
-        # Of a plan made after the proxies were fetched they are no part.
-        due["symbols_fetched"] = max(due["symbols_fetched"], cursor.onboarding["symbols_fetched"])
-        due["api_calls"] = max(due["api_calls"], cursor.onboarding["api_calls"])
-    cursor.onboarding |= due
+    # The same rows once more: a plan of them whose proxies were fetched meanwhile, which count too.
+    rows = ("held", "computed", "records_stored")
+    if due and not all(cursor.onboarding.get(name) == due[name] for name in rows):
+        cursor.onboarding = due
     return request_blocks(
         instance, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
     )

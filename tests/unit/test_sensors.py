@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from assets.catalogue import ASSETS as CATALOGUE
+from assets.checks import OF_LIVE_SOURCES
 from assets.daily_prices import ASK_AGAIN
 from assets.factor_models import SAMPLE_5
 from assets.shared.run_block import FOUND_TAG
@@ -203,6 +205,57 @@ def test_the_numbers_of_the_onboarding_reach_the_portfolio_run(sensor: Sensor) -
     sensor.execute(request)
     sensor.tick()
     assert json.loads(sensor.cursor or "")["onboarding"] == {}
+
+
+def test_checks_answer_after_the_last_of_its_runs(sensor: Sensor) -> None:
+    """No check stays unanswered, none is asked again without a run, and no failure is wiped by what comes after."""
+    sensor.add("book", lots("AAPL KO"))
+    for _ in ("proxies", "symbols", "portfolios"):
+        (request,) = sensor.tick().run_requests
+        assert sensor.execute(request).success
+    names = [
+        dg.AssetCheckKey(dg.AssetKey(asset.name), check)
+        for asset in CATALOGUE
+        for check in asset.checks
+        if check not in OF_LIVE_SOURCES
+    ]
+
+    def answers() -> dict[dg.AssetCheckKey, list[bool]]:
+        history = {
+            key: sensor.instance.event_log_storage.get_asset_check_execution_history(key, limit=9) for key in names
+        }
+        return {
+            key: [record.event.dagster_event.asset_check_evaluation_data.passed for record in records if record.event]
+            for key, records in history.items()
+        }
+
+    reason(sensor.tick())
+    assert answers() == {key: [True] for key in names}
+    reason(sensor.tick())
+    assert answers() == {key: [True] for key in names}
+    # A run that comes later wipes no failure: what is wrong is said again, after it.
+    with sensor.services.database.write() as connection:
+        connection.execute(sa.update(daily_price).values(close=1e13).where(daily_price.c.session == FIRST))
+    sensor.delete(factor_exposure, factor_exposure.c.symbol == "KO", factor_exposure.c.session == LAST)
+    (request,) = sensor.tick().run_requests
+    assert sensor.execute(request).success
+    for again in sensor.tick().run_requests or ():
+        sensor.execute(again)
+    reason(sensor.tick())
+    positive = dg.AssetCheckKey(dg.AssetKey("daily_prices"), "prices_positive")
+    assert answers()[positive][0] is False
+
+
+def test_runs_say_who_asked_for_them(sensor: Sensor) -> None:
+    """The list of runs of the UI shows it, with the keys and the sessions; plumbing is hidden there."""
+    sensor.add("book", lots("AAPL KO"))
+    (request,) = sensor.tick().run_requests
+    told = {key: value for key, value in request.tags.items() if not key.startswith((".dagster/", "dagster/"))}
+    assert told == {
+        "proxy": "SP500, MTUM, QUAL ... (6)",
+        "sessions": "2022-12-21..2022-12-28",
+        "launched_by": "sensor new_portfolio",
+    }
 
 
 # --- what is not asked for
