@@ -18,7 +18,7 @@ from assets.shared.symbol_rows import SymbolResult
 from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
-from resources.database.prices import PricePanel
+from resources.database.prices import PricePanel, Reader
 from resources.database.tables import FACTORS, factor_exposure
 
 
@@ -38,11 +38,14 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: BlockConfig,
         database: dg.ResourceParam[Database],
+        price_reader: dg.ResourceParam[Reader],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
         with database.write() as connection:
             results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
-        return symbol_rows.materialize(context, config, database, result(factor_model, replace=config.force))
+        return symbol_rows.materialize(
+            context, config, database, price_reader, result(factor_model, replace=config.force)
+        )
 
     return factor_exposures
 

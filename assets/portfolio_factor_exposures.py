@@ -18,6 +18,7 @@ from assets.shared.valuation import Valuation
 from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
+from resources.database.prices import Reader
 from resources.database.tables import portfolio_factor_exposure
 
 
@@ -37,12 +38,15 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: BlockConfig,
         database: dg.ResourceParam[Database],
+        price_reader: dg.ResourceParam[Reader],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
         # A book without public symbols may be the first that anybody computes with the model.
         with database.write() as connection:
             results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
-        return portfolio_rows.materialize(context, config, database, result(factor_model), onboarding_numbers(context))
+        return portfolio_rows.materialize(
+            context, config, database, price_reader, result(factor_model), onboarding_numbers(context)
+        )
 
     return portfolio_factor_exposures
 

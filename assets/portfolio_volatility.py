@@ -16,6 +16,7 @@ from assets.shared.valuation import Valuation
 from assets.shared.volatility_columns import volatility_columns
 from resources.database.bulk import Columns
 from resources.database.engine import Database
+from resources.database.prices import Reader
 from resources.database.tables import portfolio_volatility as table
 
 
@@ -31,9 +32,12 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         ),
     )
     def portfolio_volatility(
-        context: dg.AssetExecutionContext, config: BlockConfig, database: dg.ResourceParam[Database]
+        context: dg.AssetExecutionContext,
+        config: BlockConfig,
+        database: dg.ResourceParam[Database],
+        price_reader: dg.ResourceParam[Reader],
     ) -> dg.MaterializeResult[None]:
-        return portfolio_rows.materialize(context, config, database, RESULT)
+        return portfolio_rows.materialize(context, config, database, price_reader, RESULT)
 
     return portfolio_volatility
 

@@ -15,7 +15,7 @@ from assets.shared.volatility_columns import volatility_columns
 from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
-from resources.database.prices import PricePanel
+from resources.database.prices import PricePanel, Reader
 from resources.database.tables import symbol_volatility as table
 
 
@@ -31,9 +31,12 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         ),
     )
     def symbol_volatility(
-        context: dg.AssetExecutionContext, config: BlockConfig, database: dg.ResourceParam[Database]
+        context: dg.AssetExecutionContext,
+        config: BlockConfig,
+        database: dg.ResourceParam[Database],
+        price_reader: dg.ResourceParam[Reader],
     ) -> dg.MaterializeResult[None]:
-        return symbol_rows.materialize(context, config, database, RESULT)
+        return symbol_rows.materialize(context, config, database, price_reader, RESULT)
 
     return symbol_volatility
 

@@ -41,6 +41,8 @@ class Row:
     sampled: bool
     kb: float | None = None
     """KB of disk a partition, where partitions are recorded."""
+    stages: dict[str, float] | None = None
+    """Wall seconds by stage of a run, where a run was made."""
 
 
 def pure(name: str, work: Work, share: float = 1.0) -> Method:

@@ -2,7 +2,9 @@
 
 Here belong questions about sessions: which exist, which is next, which one is complete at a given moment. Not here:
 the clock (the caller passes the time in), what an asset does with a session (`assets.partitions`), and any list of
-holidays of our own (they come from the library exchange_calendars, as far as it knows them ahead).
+holidays of our own: they come from the library exchange_calendars, as far as it knows them ahead. Because the library
+takes longer than a whole command, what it says is kept in a file beside this module, made anew for each release of it by
+`python -m resources.calendar`; a file of another release is not used.
 """
 
 import functools
@@ -10,6 +12,8 @@ import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime, time
+from importlib.metadata import version
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 NAME = "XNYS"
@@ -20,6 +24,9 @@ CUT_OFF = time(17, 0)
 # Fixed, not "a year from today": two processes started on different days must agree on every date partition.
 FIRST_DAY = date(1990, 1, 1)
 LAST_DAY = date(2040, 12, 31)
+
+_LIBRARY = "exchange-calendars"
+_CLOSED = Path(__file__).with_name("xnys_closed.txt")
 
 
 class CalendarError(ValueError):
@@ -121,7 +128,27 @@ def _check_covered(day: date) -> None:
 
 @functools.cache
 def _sessions() -> Sequence[date]:
-    # Imported here because it imports pandas: half a second that `sigma --help` must not pay.
+    kept = _kept()
+    return kept if kept is not None else _sessions_of_library()
+
+
+def _kept() -> Sequence[date] | None:
+    """Give the sessions by the file of closed weekdays; None if another release of the library made it."""
+    release, *closed = _CLOSED.read_text(encoding="utf-8").split()
+    if release != _release():
+        return None
+    holidays = {date.fromisoformat(day).toordinal() for day in closed}
+    every = range(FIRST_DAY.toordinal(), LAST_DAY.toordinal() + 1)
+    # An ordinal that 7 divides is a Sunday.
+    return tuple(date.fromordinal(day) for day in every if 0 < day % 7 < 6 and day not in holidays)
+
+
+def _release() -> str:
+    return f"{_LIBRARY}=={version(_LIBRARY)}"
+
+
+def _sessions_of_library() -> Sequence[date]:
+    # Imported here because it imports pandas, which takes longer than a whole command.
     from exchange_calendars.exchange_calendar_xnys import XNYSExchangeCalendar
 
     with warnings.catch_warnings():
@@ -129,3 +156,17 @@ def _sessions() -> Sequence[date]:
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = XNYSExchangeCalendar(start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
     return tuple(calendar.sessions.date)
+
+
+def keep() -> str:
+    """Give the text of the file of closed weekdays, as this release of the library has them."""
+    days = (date.fromordinal(day) for day in range(FIRST_DAY.toordinal(), LAST_DAY.toordinal() + 1))
+    weekdays = {day for day in days if day.weekday() < 5}
+    open_days = set(_sessions_of_library())
+    if not open_days <= weekdays:
+        raise CalendarError(f"{min(open_days - weekdays)} is a session on a weekend: the file cannot say so")
+    return "\n".join([_release(), *map(str, sorted(weekdays - open_days)), ""])
+
+
+if __name__ == "__main__":
+    _CLOSED.write_text(keep(), encoding="utf-8")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
-from scipy.special import stdtr
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
 from assets.numerics.constants import (
@@ -341,6 +340,8 @@ def _two_sided_p(difference: FloatArray, variance: FloatArray, freedom: int) -> 
 @cache
 def _tail(freedom: int) -> list[float]:
     """Polynomial of ``2 s - 1`` through scipy's p at Chebyshev's points, lowest power first."""
+    # Imported here: scipy takes longer than all the rest of a command that only reads what is stored.
+    from scipy.special import stdtr
 
     points = chebyshev.chebpts1(_TAIL_DEGREE + 1)
     s = (points + 1.0) / 2.0

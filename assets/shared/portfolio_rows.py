@@ -18,7 +18,7 @@ from assets.shared.run_block import BlockConfig, block_of_run, found_before
 from assets.shared.stored_cells import stored_cells
 from assets.shared.valuation import Valuation
 from assets.shared.work import Stopwatch, row_counts
-from resources.database import bulk, portfolios, results
+from resources.database import bulk, portfolios, prices, results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
@@ -40,6 +40,7 @@ def materialize(
     context: dg.AssetExecutionContext,
     config: BlockConfig,
     database: Database,
+    reader: prices.Reader,
     result: PortfolioResult,
     extra: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult[None]:
@@ -59,7 +60,7 @@ def materialize(
     for one, cells in zip(found, wanted, strict=True):
         sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
         if sessions:
-            loaded, columns = _compute_and_store(database, result, one, sessions, clock)
+            loaded, columns = _compute_and_store(database, reader, result, one, sessions, clock)
             _log_values(context, loaded)
             facts = facts_of(columns, result.shown)
             written += [Cell(one.name, session, own) for session, own in zip(sessions, facts, strict=True)]
@@ -104,11 +105,16 @@ def _due(
 
 
 def _compute_and_store(
-    database: Database, result: PortfolioResult, one: Portfolio, sessions: Sequence[date], clock: Stopwatch
+    database: Database,
+    reader: prices.Reader,
+    result: PortfolioResult,
+    one: Portfolio,
+    sessions: Sequence[date],
+    clock: Stopwatch,
 ) -> tuple[Valuation, Columns]:
     def work() -> tuple[Valuation, Columns]:
         with clock("compute"), database.read() as connection:
-            loaded = valuation.load(connection, one, sessions, result.inputs)
+            loaded = valuation.load(connection, one, sessions, result.inputs, read=reader.load)
             columns: dict[str, Sequence[Any]] = {
                 "portfolio_id": [one.id] * len(sessions),
                 "session": [day.isoformat() for day in sessions],

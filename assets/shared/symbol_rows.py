@@ -40,7 +40,11 @@ class SymbolResult:
 
 
 def materialize(
-    context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
+    context: dg.AssetExecutionContext,
+    config: BlockConfig,
+    database: Database,
+    reader: prices.Reader,
+    result: SymbolResult,
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them."""
     block, found = block_of_run(context, config), found_before(context)
@@ -65,7 +69,7 @@ def materialize(
     fitted = np.zeros((len(block.keys), len(block.sessions)), dtype=bool)
     for rows, days in _rectangles(wanted):
         symbols, sessions = [block.keys[i] for i in rows], [block.sessions[j] for j in days]
-        columns = _compute_and_store(database, result, symbols, sessions, clock)
+        columns = _compute_and_store(database, reader, result, symbols, sessions, clock)
         has_numbers = [reason is None for reason in columns["reason"]]
         fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
         cells = ((symbol, session) for symbol in symbols for session in sessions)
@@ -89,7 +93,12 @@ def materialize(
 
 
 def _compute_and_store(
-    database: Database, result: SymbolResult, symbols: Sequence[str], sessions: Sequence[date], clock: Stopwatch
+    database: Database,
+    reader: prices.Reader,
+    result: SymbolResult,
+    symbols: Sequence[str],
+    sessions: Sequence[date],
+    clock: Stopwatch,
 ) -> Columns:
     grid = price_sessions(sessions[0], sessions[-1])
     at = {session: i for i, session in enumerate(grid)}
@@ -97,7 +106,7 @@ def _compute_and_store(
     def work() -> Columns:
         with clock("compute"):
             with database.read() as connection:
-                panel = prices.load(connection, list(dict.fromkeys([*symbols, *result.inputs])), grid)
+                panel = reader.load(connection, list(dict.fromkeys([*symbols, *result.inputs])), grid)
             check_complete(panel)
             columns = result.compute(panel, symbols, [at[session] for session in sessions])
         with clock("write"), database.write() as connection:

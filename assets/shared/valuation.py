@@ -3,7 +3,7 @@
 No Dagster: the command line reads books too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -79,6 +79,7 @@ def load(
     also: Sequence[str] = (),
     *,
     grid: Sequence[date] = (),
+    read: Callable[[Connection, Sequence[str], Sequence[date]], PricePanel] = prices.load,
 ) -> Valuation:
     """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside its public symbols'.
 
@@ -90,7 +91,7 @@ def load(
     held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
     public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
-    panel = prices.load(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
+    panel = read(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     check_complete(panel, _read(panel, held, days, targets))

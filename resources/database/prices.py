@@ -9,7 +9,8 @@ for again and when (`symbols`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -31,6 +32,9 @@ _NUMBERS = StoredPrice._fields
 #: A source that follows the market may print a session late: for so many completed sessions, no row is no absence.
 GRACE_SESSIONS = 10
 
+# So many are named in a query.
+_SYMBOLS_AT_A_TIME = 10_000
+
 
 @dataclass(frozen=True)
 class PricePanel:
@@ -48,6 +52,15 @@ class PricePanel:
         """Give the positions of the symbols in the arrays."""
         at = {name: i for i, name in enumerate(self.symbols)}
         return [at[name] for name in symbols]
+
+    def part(self, symbols: Sequence[str], sessions: Sequence[date]) -> "PricePanel | None":
+        """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
+        if not self.revision.keys() >= set(symbols) or not set(sessions) <= set(self.sessions):
+            return None
+        columns, first = self.columns(symbols), self.sessions.index(sessions[0])
+        days = slice(first, first + len(sessions))
+        arrays = (array[days, columns] for array in (self.close, self.dividend, self.split, self.known))
+        return PricePanel(tuple(sessions), tuple(symbols), *arrays, {name: self.revision[name] for name in symbols})
 
 
 @dataclass(frozen=True)
@@ -257,25 +270,86 @@ def _after(connection: Connection, name: str, day: date) -> tuple[date | None, d
 
 def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
     """Read the prices of the symbols over the sessions (consecutive, ascending)."""
-    numbers = [daily_price.c[name] for name in ("close", "dividend", "split")]
-    query = sa.select(daily_price.c.symbol, session_text(daily_price), *numbers).where(
-        within(daily_price.c.symbol, symbols), daily_price.c.session.between(sessions[0], sessions[-1])
-    )
     shape = (len(sessions), len(symbols))
     close, dividend, split = np.full(shape, np.nan), np.zeros(shape), np.ones(shape)
     known = np.zeros(shape, dtype=bool)
     at_symbol = {name: i for i, name in enumerate(symbols)}
     at_session = {session.isoformat(): i for i, session in enumerate(sessions)}
-    for name, day, price, paid, ratio in connection.execute(query):
-        i, j = at_session.get(day), at_symbol.get(name)
-        if i is None or j is None:
-            continue
-        known[i, j] = True
-        if price is not None:
-            close[i, j] = price
-        dividend[i, j] = paid or 0.0
-        split[i, j] = ratio or 1.0
+    rows = _Window(connection, sessions)
+    counts = rows.counts(symbols)
+    # Sessions of the calendar only are ever stored: so many rows are all of them.
+    whole = [name for name, n in counts.items() if n == len(sessions) and name in at_symbol]
+    for first in range(0, len(whole), _SYMBOLS_AT_A_TIME):
+        part = whole[first : first + _SYMBOLS_AT_A_TIME]
+        columns = [at_symbol[name] for name in part]
+        close[:, columns] = rows.closes(part).reshape(len(part), len(sessions)).T
+        known[:, columns] = True
+    for name, day, price in rows.some([name for name in counts if name in at_symbol and name not in set(whole)]):
+        if day in at_session:
+            cell = at_session[day], at_symbol[name]
+            known[cell] = True
+            close[cell] = np.nan if price is None else price
+    for name, day, paid, ratio in rows.actions(symbols):
+        if day in at_session and name in at_symbol:
+            cell = at_session[day], at_symbol[name]
+            dividend[cell], split[cell] = paid or 0.0, ratio or 1.0
     return PricePanel(tuple(sessions), tuple(symbols), close, dividend, split, known, revisions(connection, symbols))
+
+
+class _Window:
+    """The rows of `daily_price` from the first to the last session, read as columns: no Python object for a row."""
+
+    def __init__(self, connection: Connection, sessions: Sequence[date]) -> None:
+        self._connection = connection
+        self._between = daily_price.c.session.between(sessions[0], sessions[-1])
+
+    def counts(self, symbols: Sequence[str]) -> dict[str, int]:
+        """Give the number of rows of each symbol that has any, in the database's order of symbols."""
+        name = daily_price.c.symbol
+        query = self._of(symbols, name, sa.func.count()).group_by(name).order_by(name)
+        return dict(self._connection.execute(query).all())
+
+    def closes(self, symbols: Sequence[str]) -> NDArray[np.float64]:
+        """Give the closes by symbol and session, NaN where an absence is stored."""
+        row = daily_price.c
+        # Stored closes are greater than 0, and numpy takes no None here.
+        query = self._of(symbols, sa.func.coalesce(row.close, -1.0)).order_by(row.symbol, row.session)
+        cursor: Any = self._connection.execute(query).cursor
+        found = np.fromiter(chain.from_iterable(cursor), dtype=np.float64)
+        return np.where(found < 0, np.nan, found)
+
+    def some(self, symbols: Sequence[str]) -> Sequence[Any]:
+        """Give symbol, session (ISO text) and close of each row."""
+        if not symbols:
+            return []
+        return self._rows(symbols, daily_price.c.close)
+
+    def actions(self, symbols: Sequence[str]) -> Sequence[Any]:
+        """Give symbol, session, dividend and split of the rows with one."""
+        row = daily_price.c
+        return self._rows(symbols, row.dividend, row.split, where=(row.dividend != 0) | (row.split != 1))
+
+    def _rows(self, symbols: Sequence[str], *columns: Any, where: sa.ColumnElement[bool] = sa.true()) -> Sequence[Any]:
+        query = self._of(symbols, daily_price.c.symbol, session_text(daily_price), *columns).where(where)
+        return self._connection.execute(query).all()
+
+    def _of(self, symbols: Sequence[str], *columns: Any) -> sa.Select[Any]:
+        return sa.select(*columns).where(within(daily_price.c.symbol, symbols), self._between)
+
+
+class Reader:
+    """Reads the prices that several results rest on once, as long as they stay what they are: one for each run."""
+
+    def __init__(self) -> None:
+        self._last: PricePanel | None = None
+
+    def load(self, connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
+        """Give what `load` would read."""
+        found = self._last.part(symbols, sessions) if self._last and symbols else None
+        # A price that becomes another one moves the revision; one that comes where none was known does not.
+        if found is None or not found.known.all() or revisions(connection, symbols) != found.revision:
+            found = self._last = load(connection, symbols, sessions)
+        return found
 
 
 def revisions(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:

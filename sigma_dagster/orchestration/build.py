@@ -10,6 +10,7 @@ from assets import checks, partitions, positions
 from assets.catalogue import ASSETS
 from assets.shared.definition import Frame
 from resources.database.engine import Database
+from resources.database.prices import Reader
 from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
@@ -30,6 +31,7 @@ def build_defs(services: Services) -> dg.Definitions:
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
+                "price_reader": _price_reader,
                 "price_source": services.source,
                 "factor_model": services.model,
                 "clock": services.clock,
@@ -50,6 +52,11 @@ def _database(services: Services) -> dg.ResourceDefinition:
         return services.database
 
     return database
+
+
+@dg.resource(description="The prices that results rest on, read once in a run.")
+def _price_reader() -> Reader:
+    return Reader()
 
 
 def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
