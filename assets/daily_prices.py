@@ -55,7 +55,7 @@ ASK_AGAIN = timedelta(hours=2)
 TRY_AGAIN = timedelta(minutes=15)
 
 # What is fetched is stored at once when fetching took its time, as over a network; else with others, for speed.
-_UNSAVED_SECONDS = 0.002
+_UNSAVED_SECONDS = 0.05
 _UNSAVED_SYMBOLS = 50
 
 

@@ -327,10 +327,10 @@ class _Window:
     def actions(self, symbols: Sequence[str]) -> Sequence[Any]:
         """Give symbol, session, dividend and split of the rows with one."""
         row = daily_price.c
-        return self._rows(symbols, row.dividend, row.split, where=(row.dividend != 0) | (row.split != 1))
+        return self._rows(symbols, row.dividend, row.split, where=[(row.dividend != 0) | (row.split != 1)])
 
-    def _rows(self, symbols: Sequence[str], *columns: Any, where: sa.ColumnElement[bool] = sa.true()) -> Sequence[Any]:
-        query = self._of(symbols, daily_price.c.symbol, session_text(daily_price), *columns).where(where)
+    def _rows(self, symbols: Sequence[str], *columns: Any, where: Sequence[Any] = ()) -> Sequence[Any]:
+        query = self._of(symbols, daily_price.c.symbol, session_text(daily_price), *columns).where(*where)
         return self._connection.execute(query).all()
 
     def _of(self, symbols: Sequence[str], *columns: Any) -> sa.Select[Any]:

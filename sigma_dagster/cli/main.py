@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from sigma_dagster.cli import computing, failures, reading
+from sigma_dagster.cli import computing, failures, quick, reading
 from sigma_dagster.cli.app import app
 from sigma_dagster.cli.output import err, print_json
 from sigma_dagster.portfolio.holdings import HoldingsError
@@ -19,7 +19,7 @@ def main() -> None:
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
     try:
-        app()
+        quick.command(app)()
     except BrokenPipeError:
         _leave_quietly()
     except Exception as error:

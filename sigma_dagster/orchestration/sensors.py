@@ -91,7 +91,7 @@ def request_blocks(
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
         else:
             request.register(instance, block)
-            tags = request.run_tags(instance, block, onboarding=onboarding, launched_by=launched_by)
+            tags = request.run_tags(block, onboarding=onboarding, launched_by=launched_by)
             verdict.requests.append(
                 dg.RunRequest(
                     job_name=job_name(block.dimension),

@@ -47,9 +47,7 @@ def run_config(block: Block) -> dict[str, Any]:
     }
 
 
-def run_tags(
-    instance: dg.DagsterInstance, block: Block, *, onboarding: Mapping[str, Any], launched_by: str
-) -> dict[str, str]:
+def run_tags(block: Block, *, onboarding: Mapping[str, Any], launched_by: str) -> dict[str, str]:
     """Give the run's tags: what a person looks for in the list of runs, Dagster's partitions, hidden plumbing.
 
     `onboarding` are numbers for the metadata of `portfolio_factor_exposures`. The block's keys must be registered.
@@ -64,7 +62,7 @@ def run_tags(
         "sessions": block.span,
         LAUNCHED_BY_TAG: launched_by,
         FOUND_TAG: json.dumps(found),
-        **partition_tags(instance, block),
+        **partition_tags(block),
     }
 
 
@@ -73,16 +71,11 @@ def register(instance: dg.DagsterInstance, block: Block) -> None:
     register_keys(instance, block.dimension, block.keys)
 
 
-def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]:
-    """Give Dagster the block's partitions of the newest session; its keys must be registered.
+def partition_tags(block: Block) -> dict[str, str]:
+    """Give Dagster one of the block's partitions, of the newest session; its key must be registered.
 
-    It wants some for a run of partitioned assets, and for each step maps all that are named to those upstream: for
-    whole blocks that takes longer than everything else. What the run computes stands in its config.
+    It wants some for a run of partitioned assets, and for each step maps all that are named to those upstream, which
+    takes the square of their number. What the run computes stands in its config.
     """
-    order = {key: i for i, key in enumerate(instance.get_dynamic_partitions(block.dimension))}
-    keys = sorted(block.keys, key=order.__getitem__)
-    last = block.last.isoformat()
-    return {
-        ASSET_PARTITION_RANGE_START_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[0]}),
-        ASSET_PARTITION_RANGE_END_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[-1]}),
-    }
+    one = dg.MultiPartitionKey({"date": block.last.isoformat(), block.dimension: block.keys[0]})
+    return {ASSET_PARTITION_RANGE_START_TAG: one, ASSET_PARTITION_RANGE_END_TAG: one}
