@@ -1,19 +1,26 @@
-"""`make dev` as a test uses it: start it on a free port, ask it by GraphQL, end it as Ctrl-C does or kill it."""
+"""The Dagster UI as a test uses it: `make dev` on a free port, asked over HTTP, or its GraphQL in this process."""
 
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceLoadTarget
+
 from sigma_dagster.orchestration import webserver
-from tests.support.home import Home
+from tests.support.home import ROOT, Home
 
 SECONDS_TO_START = 120
 SECONDS_TO_END = 60
@@ -82,3 +89,48 @@ def ask(port: int, query: str, variables: Mapping[str, Any] | None = None) -> An
         found = json.load(answer)
     assert "errors" not in found, found
     return found["data"]
+
+
+PARTITIONS = """query($asset: String!) { assetNodes(assetKeys: [{path: [$asset]}]) {
+    partitionStats { numMaterialized numPartitions numFailed numMaterializing }
+    latestMaterialization: assetMaterializations(limit: 1) { partition runId } } }"""
+"""What the page of an asset asks, and how many of its partitions failed."""
+
+
+class _InThisProcess(WorkspaceLoadTarget):
+    """The code location of workspace.yaml, loaded here instead of in a server of its own."""
+
+    def create_origins(self) -> Sequence[CodeLocationOrigin]:
+        target = LoadableTargetOrigin(
+            executable_path=sys.executable, module_name="sigma_dagster.definitions", working_directory=str(ROOT)
+        )
+        return [InProcessCodeLocationOrigin(target, location_name="sigma_dagster")]
+
+
+@contextmanager
+def asked_here(home: Home, **settings: str) -> Iterator[Callable[..., Any]]:
+    """The UI's own GraphQL over a home, without its server: gives a function that answers a query."""
+    from dagster_graphql.test.utils import execute_dagster_graphql
+
+    variables = {**home.variables, "SIGMA_HOME": str(home.path)}
+    variables |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
+    with pytest.MonkeyPatch.context() as patch, home.instance() as instance:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        with WorkspaceProcessContext(instance, _InThisProcess()) as process:
+
+            def ask_here(query: str, **values: Any) -> Any:
+                found = execute_dagster_graphql(process.create_request_context(), query, values)
+                assert not found.errors, found.errors
+                return found.data
+
+            yield ask_here
+
+
+BARS = """{ assetNodes { assetKey { path } partitionStats { numMaterialized numPartitions numFailed } } }"""
+
+
+def bars(ask_here: Callable[..., Any]) -> dict[str, tuple[int, int]]:
+    """Materialized and defined partitions of each asset, as the bar of its page shows them."""
+    nodes = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ask_here(BARS)["assetNodes"]}
+    return {name: (stats["numMaterialized"], stats["numPartitions"]) for name, stats in nodes.items() if stats}

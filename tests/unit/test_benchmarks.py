@@ -89,3 +89,11 @@ def test_a_goal_is_judged_by_the_rows_of_its_case_only() -> None:
     assert str(goal.judge(rows)).startswith("met")
     assert str(goal.judge([*rows[:1], Row("ols", "5x5", "polars_ols", 7.0, 1.0, False)])).startswith("MISSED")
     assert goal.judge(rows[:1]) is None
+
+
+def test_a_goal_can_allow_ours_to_take_longer() -> None:
+    """A bound on how many times as long as another method ours may take is met from below."""
+    goal = report.Goal("write", "5x5", 1.1, "executemany", slower=True)
+    other = Row("write", "5x5", "executemany", 1.0, 1.0, False)
+    assert str(goal.judge([Row("write", "5x5", "ours", 1.05, 1.0, False), other])).startswith("met")
+    assert str(goal.judge([Row("write", "5x5", "ours", 1.2, 1.0, False), other])).startswith("MISSED")
