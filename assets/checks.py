@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from assets.catalogue import ASSETS, Asset
 from assets.factor_models import FactorModel
 from assets.numerics.constants import MIN_COVERAGE
+from assets.shared.block import Block
 from resources import calendar
 from resources.database import symbols
 from resources.database.bulk import session_text
@@ -54,6 +55,7 @@ class Check:
             check_name=self.name,
             severity=self.severity,
             description=f"{len(found)} do not: {listed}" if found else None,
+            metadata={"offenders": len(found)},
         )
 
 
@@ -62,7 +64,14 @@ def build_checks(*, live: bool) -> list[dg.AssetChecksDefinition]:
     return [_definition(asset, check) for asset, check in _asked(live)]
 
 
-def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel, *, live: bool) -> None:
+def evaluate(
+    instance: dg.DagsterInstance,
+    database: Database,
+    model: FactorModel,
+    *,
+    live: bool,
+    blocks: Sequence[Block],  # noqa: ARG001 - what was written: to be looked at instead of whole tables
+) -> None:
     """Answer every check now, outside of any run."""
     for asset, check in _asked(live):
         result = check.evaluate(asset, instance, database, model)
@@ -71,7 +80,7 @@ def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorMode
                 asset_key=dg.AssetKey(asset.name),
                 check_name=check.name,
                 passed=result.passed,
-                metadata={},
+                metadata=result.metadata,
                 severity=check.severity,
                 description=result.description,
             )

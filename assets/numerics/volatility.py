@@ -158,7 +158,7 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     whole = bool(finite.all())
     returns = returns if whole else np.where(finite, returns, 0.0)
     squares, known = returns**2, None if whole else finite[:, -VOL_WINDOW:]
-    counts = {window: finite[:, -window:].sum(axis=1) for window in (MONTH, QUARTER, VOL_WINDOW)}
+    counts = {window: finite[:, -window:].sum(axis=1, dtype=np.int16) for window in (MONTH, QUARTER, VOL_WINDOW)}
     history = _annualised(_variance(_month_sums(returns), _month_sums(squares), MONTH))
     if not whole:
         history[_month_sums(finite.astype(np.float64)) < MONTH] = np.nan
@@ -181,8 +181,8 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     trend = np.where(p < TREND_P, sign, 0).astype(np.int8) + 1
     part.vol_trend[0] = TREND_LABELS[np.where(three, trend, len(TREND_LABELS) - 1)]
     part.n_obs[0] = counts[VOL_WINDOW]
-    lacking = (counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier)
-    _give_reasons(part.reason, *(count[None] for count in lacking))
+    lacking = np.stack([counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier])[:, None]
+    _give_reasons(part.reason, lacking[0], lacking[1], lacking[2], lacking[3])
 
 
 _EWMA: FloatArray = np.power(EWMA_DECAY, np.arange(VOL_WINDOW, dtype=np.float64)[::-1])
@@ -199,13 +199,13 @@ def _month_sums(values: FloatArray) -> FloatArray:
     return total
 
 
-def _place(history: FloatArray) -> tuple[FloatArray, IntArray]:
+def _place(history: FloatArray) -> tuple[FloatArray, _Counts]:
     """Place of the last of volatilities (S, 253) among those before: below and half the equal; and how many there are.
 
     :returns: (S,) each.
     """
     today, before = history[:, -1], history[:, :-1]
-    earlier = np.isfinite(before).sum(axis=1)
+    earlier = np.isfinite(before).sum(axis=1, dtype=np.int16)
     below = np.count_nonzero(before < (today * (1.0 - _SAME))[:, None], axis=1)
     above = np.count_nonzero(before > (today * (1.0 + _SAME))[:, None], axis=1)
     return 0.5 * (earlier + below - above), earlier

@@ -16,6 +16,7 @@ from dagster._core.storage.tags import (
 
 from assets.catalogue import BY_NAME, DIMENSIONS, of_dimension
 from assets.shared.block import Block, BlockConfigError
+from resources import calendar
 from sigma_dagster.runs import liveness
 from sigma_dagster.runs.request import TO_RECONCILE, job_name
 
@@ -39,6 +40,11 @@ def block_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Block | None:
     configs = {name: _mapping(_mapping(ops, name), "config") for name in assets}
     if not any(config.get("keys") for config in configs.values()):
         return _of_partitions(run, instance, assets)
+    # From the launchpad a block may have no ends: it may be all sessions there are.
+    ends = {"first": calendar.FIRST_DAY.isoformat(), "last": calendar.LAST_DAY.isoformat()}
+    configs = {
+        name: {**config, **{end: config.get(end) or ends[end] for end in ends}} for name, config in configs.items()
+    }
     try:
         return Block.from_config(configs)
     except BlockConfigError:
@@ -97,6 +103,12 @@ def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | N
         and block.overlaps(other)
         and _is_executed(instance, record)
     ]
+
+
+def in_progress(instance: dg.DagsterInstance) -> bool:
+    """Say whether a run that computes blocks of ours has not ended."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return any(block_of(record.dagster_run, instance) and _is_executed(instance, record) for record in records)
 
 
 def awaited(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:

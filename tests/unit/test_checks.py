@@ -21,7 +21,7 @@ from tests.support.home import LAST, Home
 from tests.support.sources import LiveSource, RecordedSource
 
 PROXIES = list(SAMPLE_5.proxies)
-NAME = dg.AssetCheckKey(dg.AssetKey("daily_prices"), "proxies_fresh")
+NAME = dg.AssetCheckKey(dg.AssetKey("proxy_prices"), "proxies_fresh")
 
 
 @pytest.mark.parametrize("behind", range(MAX_SESSIONS_BEHIND + 2))
@@ -56,7 +56,7 @@ def test_trap_27_only_a_live_source_is_expected_to_be_fresh(core_home: Home, sou
     known = {key for made in build_defs(services).asset_checks or () for key in made.check_keys}
     assert (NAME in known) == asked
     with core_home.instance() as instance:
-        checks.evaluate(instance, services.database, services.model, live=source.latest_session() is None)
+        checks.evaluate(instance, services.database, services.model, live=source.latest_session() is None, blocks=[])
         records = instance.event_log_storage.get_asset_check_execution_history(NAME, limit=1)
         answers = [record.event.dagster_event.asset_check_evaluation_data for record in records]
     services.database.engine.dispose()

@@ -247,3 +247,26 @@ def test_scaling_the_whole_book_changes_no_weight(seed: int, scale: float) -> No
     assert other.weight == pytest.approx(one.weight, rel=1e-9)
     assert np.abs(one.weight).sum() == pytest.approx(1.0)
     assert isinstance(one, Weights)
+
+
+def test_a_lot_without_entry_price_counts_at_the_market_only() -> None:
+    """G5: price 0 is no value. A at the market; B has no close: one lot at 50, one of nothing; C has nothing at all."""
+    lots = make_lots(
+        {"symbol": A, "quantity": 2, "entry_price": 0.0},
+        {"symbol": B, "quantity": 3, "entry_price": 50.0},
+        {"symbol": B, "quantity": 4, "entry_price": 0.0},
+        {"symbol": C, "quantity": 5, "entry_price": 0.0},
+    )
+    found = value(lots, flat(10.0, np.nan, np.nan))
+    assert found.value.tolist() == [[20.0, 150.0, 0.0]]
+    assert found.at_entry.tolist() == [[False, True, False]]
+    assert found.unvalued.tolist() == [[False, True, True]]
+    assert weigh(found).weight_basis.tolist() == ["mixed"]
+    assert weigh(value(make_lots({"symbol": A, "quantity": 1, "entry_price": 0.0}), flat(np.nan))).reason[0]
+
+
+def test_a_lot_of_a_single_day_holds_nothing() -> None:
+    """G5: closed on the day it was opened, it is active on no session, that day included."""
+    day = SESSIONS[14]
+    lots = make_lots({"symbol": A, "quantity": 2, "entry_date": day, "exit_date": day}, {"symbol": B, "quantity": 1})
+    assert value(lots, flat(10.0, 10.0)).held.tolist() == [[False, True]]
