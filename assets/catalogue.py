@@ -61,7 +61,13 @@ ASSETS = (
         upstream=(),
         group="market_data",
         owner="team:market-data",
-        checks=("prices_positive", "prices_complete", "prices_continuous", "recorded_partitions_have_rows"),
+        checks=(
+            "prices_positive",
+            "prices_complete",
+            "prices_continuous",
+            "prices_move",
+            "recorded_partitions_have_rows",
+        ),
         look_back=True,
     ),
     Asset(

@@ -37,7 +37,9 @@ from resources.sources.base import (
     SourceError,
     SourceUnavailableError,
     UnknownSymbolError,
+    earliest_session,
 )
+from resources.sources.chain import Chain, fetch_from
 
 #: One run at a time asks the price source.
 POOL = "price_source"
@@ -216,6 +218,7 @@ class Buyer:
         self.stopwatch = Stopwatch()
         self._clock = clock
         self._completed = date.min
+        self._members = {one.name: one for one in (source.members if isinstance(source, Chain) else [source])}
         self._live = source.latest_session() is None
         self._unsaved: list[Answer] = []
         self._unsaved_since = 0.0  # seconds of fetching
@@ -273,17 +276,18 @@ class Buyer:
 
     def _is_not_asked(self, was: Known, asked: Sequence[date]) -> bool:
         """Say whether the source has already told that it has none of this; another source may have."""
-        ended = was.status == "delisted" and was.last_session is not None and asked[0] > was.last_session
-        return (was.status == "unknown" or ended) and was.source == self.source.name
+        if was.status == "delisted" and was.last_session and asked[0] > was.last_session:
+            return was.source in self._members
+        return was.status == "unknown" and was.source == self.source.name
 
     def _ask(self, name: str, asked: Sequence[date], was: Known | None) -> Answer:
         """Fetch one symbol and check what came; raises SourceError, also if a known symbol is said to be gone."""
-        source, last = self.source.name, was.last_session if was else None
-        rows, status, reason = self._fetch(name, asked)
+        last = was.last_session if was else None
+        source, rows, status, reason = self._fetch(name, asked, was)
         if status == "unknown" and was and last:
             if was.status == "ok" and not self._has_ended(name, last, asked):
                 raise GoneError(name, source, last, "no longer knows it")
-            status = "delisted"
+            source, status = was.source, "delisted"
         checked = guard.check(source, name, rows, completed=self._completed, today=self._clock.today())
         newest = checked.rows[-1].session if checked.rows else None
         if status == "ok" and was and was.status == "delisted" and not (newest and last and newest > last):
@@ -293,16 +297,23 @@ class Buyer:
             status, reason = "delisted", f"no price since {last}, while the factor proxies have theirs"
         elif status == "ok" and was and last and not checked.rows and not checked.refused:
             self._refuse_silence(name, asked, was, last)
-        return Answer(name, asked, checked.rows, source, status, reason, checked.refused)
+        reach = earliest_session(self._members.get(source, self.source))
+        return Answer(name, asked, checked.rows, source, status, reason, checked.refused, reach)
 
-    def _fetch(self, name: str, asked: Sequence[date]) -> tuple[Sequence[PriceRow], str, str | None]:
-        """Give the rows, and what the source says of the symbol."""
+    def _fetch(
+        self, name: str, asked: Sequence[date], was: Known | None
+    ) -> tuple[str, Sequence[PriceRow], str, str | None]:
+        """Give the source that answered, its rows, and what it says of the symbol."""
+        first, stored = asked[0], was.source if was and was.last_session else None
+        if was and was.first_session and stored not in self._members:
+            first = min(first, was.first_session)  # another source serves it from now on: all of it is compared
         try:
-            return self.source.fetch(name, asked[0], asked[-1]), "ok", None
+            found = fetch_from(self.source, name, first, asked[-1], stored)
+            return found.source, found.rows, "ok", None
         except UnknownSymbolError as error:
-            return (), "unknown", str(error)
+            return self.source.name, (), "unknown", str(error)
         except DelistedError as error:
-            return (), "delisted", str(error)
+            return error.source, (), "delisted", str(error)
         except SourceError:
             raise
         except Exception as error:

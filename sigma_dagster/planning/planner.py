@@ -180,7 +180,7 @@ class WorkPlan:
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
     """Give the sessions that every held symbol has results for; raises NothingToPlanError if there are none."""
-    sessions = [day for day in calendar.last_sessions(history_sessions, as_of) if day >= start_date]
+    sessions = calendar.sessions(start_date, as_of)[-history_sessions:]
     if not sessions:
         raise NothingToPlanError(
             f"as-of session {as_of} is before {start_date}, the first date partition: "

@@ -128,7 +128,7 @@ SIGMA = "from sigma_dagster.cli.main import main; main()"
 SLOW = """
 import sys, time
 from pathlib import Path
-from resources.sources import registry
+from resources.sources import sample
 from resources.sources.sample import SampleSource
 go, *arguments = sys.argv[1:]
 class Slow(SampleSource):
@@ -136,7 +136,7 @@ class Slow(SampleSource):
         while not Path(go).exists():
             time.sleep(0.05)
         return super().fetch(symbol, first, last)
-registry.SOURCES["sample"] = Slow
+sample.SampleSource = Slow
 sys.argv = ["sigma", *arguments]
 from sigma_dagster.cli.main import main
 main()
@@ -232,7 +232,7 @@ def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Pat
     stdout, rest = second.communicate(timeout=60)
     first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), rest
-    assert said[0] == "Stored: portfolio second, 3 positions\n"
+    assert said[0] == "Stored: portfolio second, 3 lots\n"
     assert said[1].startswith("Waiting for run ")
     report = json.loads(stdout)
     assert (report["api_calls"], report["regressions_run"], report["symbols"]["cached"]) == (0, 0, 3)

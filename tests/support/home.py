@@ -23,7 +23,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from assets.catalogue import BY_NAME
 from assets.factor_models import SAMPLE_5, FactorModel
 from resources.database.engine import Database
-from resources.database.portfolios import Lot
+from resources.database.portfolios import KEEP, Equity, Lot
 from resources.sources.base import PriceSource
 from resources.sources.sample import SampleSource
 from sigma_dagster.cli.main import main
@@ -100,7 +100,7 @@ class Home:
         source: PriceSource | None = None,
         model: FactorModel = SAMPLE_5,
         as_of: date = LAST,
-        equity: float | None = None,
+        equity: Equity = KEEP,
         force: Force = Force(),
         **settings: str,
     ) -> Onboarding:

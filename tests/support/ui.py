@@ -92,6 +92,12 @@ def ask(port: int, query: str, variables: Mapping[str, Any] | None = None) -> An
     return found["data"]
 
 
+PARTITIONS = """query($asset: String!) { assetNodes(assetKeys: [{path: [$asset]}]) {
+    partitionStats { numMaterialized numPartitions numFailed numMaterializing }
+    latestMaterialization: assetMaterializations(limit: 1) { partition runId } } }"""
+"""What the page of an asset asks, and how many of its partitions failed."""
+
+
 class _InThisProcess(WorkspaceLoadTarget):
     """The code location of workspace.yaml, loaded here instead of in a server of its own."""
 

@@ -181,6 +181,25 @@ def test_many_symbols_are_split_into_runs(database: Database) -> None:
     assert sorted(key for keys in symbols for key in keys) == sorted(STOCKS)
 
 
+@pytest.mark.parametrize("max_keys", [1, 2, 5, 6])
+def test_prices_of_proxies_come_with_or_before_every_regression(database: Database, max_keys: int) -> None:
+    """B12: with runs smaller than the factor model, and proxies that are held, no run lacks a price it rests on."""
+    store_books(database, book=lots(["AAPL", *PROXIES[:2]]))
+    todo = planned(database, max_keys=max_keys)
+    fetched: set[str] = set()
+    computed: list[str] = []
+    for block in todo.blocks:
+        assert len(block.keys) <= max_keys
+        steps = {step.asset: step.keys for step in block.steps}
+        fetched |= set(steps.get("daily_prices", ()))
+        for asset in ("factor_exposures", "symbol_volatility"):
+            assert not steps.get(asset) or fetched >= {*PROXIES, *steps[asset]}
+        computed += steps.get("factor_exposures", ())
+    assert fetched == set(todo.fetch)
+    assert sorted(computed) == sorted(["AAPL", *PROXIES[:2]])
+    assert sum(step.cached_rows for block in todo.blocks for step in block.steps) == 0
+
+
 def test_planning_twice_gives_the_same_and_writes_nothing(database: Database) -> None:
     """A plan is a question: the database is the same to the byte, and so is the answer."""
     store_books(database, book=lots("AAPL KO"))
@@ -202,3 +221,8 @@ def test_target_sessions_end_at_the_as_of_session_and_begin_no_earlier_than_the_
     assert target_sessions(AS_OF, date(2022, 12, 24), 365) == [date(2022, 12, 27), AS_OF]
     with pytest.raises(NothingToPlanError, match="2022-12-28 is before 2023-01-03, the first date partition"):
         target_sessions(AS_OF, date(2023, 1, 3), 365)
+
+
+def test_sessions_before_the_calendar_are_not_asked_for() -> None:
+    """G2: more sessions than the calendar has before the as-of date are those from the first partition on."""
+    assert target_sessions(date(1993, 6, 30), date(1993, 6, 28), 10_000) == [date(1993, 6, 28 + i) for i in range(3)]
