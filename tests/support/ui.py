@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +115,19 @@ def asked_here(home: Home, **settings: str) -> Iterator[Callable[..., Any]]:
 
     variables = {**home.variables, "SIGMA_HOME": str(home.path)}
     variables |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
-    with pytest.MonkeyPatch.context() as patch, home.instance() as instance:
+    with pytest.MonkeyPatch.context() as patch, home.instance() as instance, ExitStack() as stack:
         for name, value in variables.items():
             patch.setenv(name, value)
-        with WorkspaceProcessContext(instance, _InThisProcess()) as process:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Dagster's server uses what Dagster deprecates
+            process = stack.enter_context(WorkspaceProcessContext(instance, _InThisProcess()))
 
-            def ask_here(query: str, **values: Any) -> Any:
-                found = execute_dagster_graphql(process.create_request_context(), query, values)
-                assert not found.errors, found.errors
-                return found.data
+        def ask_here(query: str, **values: Any) -> Any:
+            found = execute_dagster_graphql(process.create_request_context(), query, values)
+            assert not found.errors, found.errors
+            return found.data
 
-            yield ask_here
+        yield ask_here
 
 
 BARS = """{ assetNodes { assetKey { path } partitionStats { numMaterialized numPartitions numFailed } } }"""
