@@ -117,7 +117,9 @@ def test_a_failure_is_nobody_elses_turn(settings: SourceOptions, alpha_vantage: 
     assert (len(alpha_vantage.asked), len(tiingo.asked)) == (asked, 0)
 
 
-def test_when_all_have_failed_the_run_can_end(settings: SourceOptions, alpha_vantage: AlphaVantage, tiingo: Tiingo) -> None:
+def test_when_all_have_failed_the_run_can_end(
+    settings: SourceOptions, alpha_vantage: AlphaVantage, tiingo: Tiingo
+) -> None:
     """Nothing that follows could succeed."""
     for vendor in (alpha_vantage, tiingo):
         vendor.say("*", always=FAULTS["reset"])
@@ -151,4 +153,6 @@ def test_what_fetching_costs_is_said_by_source(settings: SourceOptions, alpha_va
 def test_one_source_is_asked_the_same_way(settings: SourceOptions) -> None:
     """Who asks need not know whether there is a chain."""
     source = price_sources(["files"], settings)
-    assert fetch_from(source, "IBM", EVENING, EVENING, "files") == Fetched("files", source.fetch("IBM", EVENING, EVENING))
+    assert fetch_from(source, "IBM", EVENING, EVENING, "files") == Fetched(
+        "files", source.fetch("IBM", EVENING, EVENING)
+    )
