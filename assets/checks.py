@@ -11,17 +11,24 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity
+from sqlalchemy import Connection
 
 from assets.catalogue import ASSETS, Asset
 from assets.factor_models import FactorModel
 from assets.numerics.constants import MIN_COVERAGE
+from assets.shared.block import Block
 from resources import calendar
+from resources.database import symbols
 from resources.database.bulk import session_text
 from resources.database.engine import Database
 from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, position
 
 #: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
-MAX_MOVE = 0.6
+MAX_MOVE = 0.4
+#: So many equal closes in a row are mostly a price that nobody makes any more.
+EQUAL_CLOSES = 5
+#: New prices are looked at: those of so many sessions up to the newest.
+RECENT_SESSIONS = 30
 #: Betas as of today need factor prices of today; so many sessions bridge a refresh that failed over a weekend.
 MAX_SESSIONS_BEHIND = 2
 _SHOWN = 10
@@ -48,6 +55,7 @@ class Check:
             check_name=self.name,
             severity=self.severity,
             description=f"{len(found)} do not: {listed}" if found else None,
+            metadata={"offenders": len(found)},
         )
 
 
@@ -56,7 +64,14 @@ def build_checks(*, live: bool) -> list[dg.AssetChecksDefinition]:
     return [_definition(asset, check) for asset, check in _asked(live)]
 
 
-def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorModel, *, live: bool) -> None:
+def evaluate(
+    instance: dg.DagsterInstance,
+    database: Database,
+    model: FactorModel,
+    *,
+    live: bool,
+    blocks: Sequence[Block],  # noqa: ARG001 - what was written: to be looked at instead of whole tables
+) -> None:
     """Answer every check now, outside of any run."""
     for asset, check in _asked(live):
         result = check.evaluate(asset, instance, database, model)
@@ -65,7 +80,7 @@ def evaluate(instance: dg.DagsterInstance, database: Database, model: FactorMode
                 asset_key=dg.AssetKey(asset.name),
                 check_name=check.name,
                 passed=result.passed,
-                metadata={},
+                metadata=result.metadata,
                 severity=check.severity,
                 description=result.description,
             )
@@ -104,6 +119,7 @@ def _incomplete(_asset: Asset, _instance: dg.DagsterInstance, database: Database
     with database.read() as connection:
         stored = set(connection.execute(sa.select(session).distinct()).scalars())
         rows = connection.execute(spans.group_by(daily_price.c.symbol)).all()
+        late = symbols.pending(connection)
     if not rows:
         return []
     days = calendar.sessions(min(row[1] for row in rows), max(row[2] for row in rows))
@@ -111,7 +127,7 @@ def _incomplete(_asset: Asset, _instance: dg.DagsterInstance, database: Database
     holes = [
         name
         for name, first, last, count in rows
-        if first not in at or last not in at or count != at[last] - at[first] + 1
+        if name not in late and (first not in at or last not in at or count != at[last] - at[first] + 1)
     ]
     return [*(f"{day} (no session)" for day in sorted(stored - set(days))), *holes]
 
@@ -141,6 +157,39 @@ def _jumps(_asset: Asset, _instance: dg.DagsterInstance, database: Database, _mo
     query = sa.select(moves.c.symbol, moves.c.session).where(~moves.c.ratio.between(1 - MAX_MOVE, 1 + MAX_MOVE))
     with database.read() as connection:
         return [f"{symbol} {session}" for symbol, session in connection.execute(query)]
+
+
+def doubtful_prices(connection: Connection, first: date, last: date) -> list[str]:
+    """Name prices of the sessions that look as if nobody had made them.
+
+    That is a session on which open, high, low and close are the close before, while other symbols moved, and a close
+    that is the same for `EQUAL_CLOSES` sessions.
+    """
+    price = daily_price.c
+    before = [
+        sa.func.lag(price.close, n).over(partition_by=price.symbol, order_by=price.session).label(f"before_{n}")
+        for n in range(1, EQUAL_CLOSES)
+    ]
+    start = calendar.shift(calendar.session_on_or_after(first), -EQUAL_CLOSES)
+    known = sa.select(price.symbol, price.session, price.open, price.high, price.low, price.close, *before)
+    row = known.where(price.session.between(start, last)).subquery().c
+    flat = sa.and_(*(row[name] == row.before_1 for name in ("open", "high", "low", "close")))
+    equal = sa.and_(*(row.close == row[f"before_{n}"] for n in range(1, EQUAL_CLOSES)))
+    query = sa.select(row.symbol, row.session, equal).where(row.session >= first, flat | equal)
+    found = connection.execute(query.order_by(row.symbol, row.session)).all()
+    moved = sa.select(row.session).where(row.close != row.before_1).distinct()
+    traded = set(connection.execute(moved).scalars()) if found else set()
+    return [
+        f"{name} {day} ({f'the same for {EQUAL_CLOSES} sessions' if same else 'the close before, all day'})"
+        for name, day, same in found
+        if same or day in traded
+    ]
+
+
+def _doubtful(_asset: Asset, _instance: dg.DagsterInstance, database: Database, _model: FactorModel) -> list[str]:
+    with database.read() as connection:
+        newest = connection.execute(sa.select(sa.func.max(daily_price.c.session))).scalar()
+        return doubtful_prices(connection, calendar.shift(newest, -RECENT_SESSIONS), newest) if newest else []
 
 
 def _thinly_covered(_asset: Asset, _instance: dg.DagsterInstance, database: Database, model: FactorModel) -> list[str]:
@@ -199,7 +248,7 @@ CHECKS = {
         Check(
             "prices_complete",
             "Between a symbol's first and last stored session, every exchange session has a row (a close, or a "
-            "recorded absence), and no other day has one.",
+            "recorded absence) or is late, and no other day has one.",
             _WARN,
             _incomplete,
         ),
@@ -209,6 +258,13 @@ CHECKS = {
             "for.",
             _WARN,
             _jumps,
+        ),
+        Check(
+            "prices_move",
+            f"Of the last {RECENT_SESSIONS} sessions, no price is the one before all day while others moved, and none "
+            f"stays the same for {EQUAL_CLOSES} sessions.",
+            _WARN,
+            _doubtful,
         ),
         Check(
             "proxies_fresh",

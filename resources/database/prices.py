@@ -175,7 +175,7 @@ def _told(
     days = [row.session for row in answer.rows]
     first = min(filter(None, [was.first_session, *days[:1]]), default=None)
     last = max(filter(None, [was.last_session, *days[-1:]]), default=None)
-    lacking = [day for day in answer.asked if day not in before and day not in set(days)]
+    lacking = sorted(set(answer.asked).difference(before, days))
     recent = set(grace_sessions(completed)) if completed and answer.status == "ok" else set()
     status, reason = answer.status, answer.reason
     if status == "ok" and first is None and recent <= {*answer.asked, *before}:
@@ -184,7 +184,8 @@ def _told(
     late = [day for day in lacking if day in recent or (completed and day > completed)]
     absences = {
         day: "refused by the data checks" if day in answer.refused else _absence(status, day, first)
-        for day in sorted(set(lacking).difference(late))
+        for day in lacking
+        if day not in late
     }
     now = Known(answer.symbol, status, reason, answer.source, was.revision, first, last)
     return now, absences, late

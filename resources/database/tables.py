@@ -75,8 +75,8 @@ position = Table(
     # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
     Column("basis", Date, nullable=False),
     CheckConstraint("quantity <> 0", name="quantity"),
-    CheckConstraint("entry_price > 0", name="entry_price"),
-    CheckConstraint("exit_date > entry_date", name="exit_date"),
+    CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
+    CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing
     CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),
@@ -128,6 +128,14 @@ daily_price = Table(
     CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name="close_or_absence"),
     Index(None, "session", "symbol"),
     sqlite_with_rowid=False,
+)
+
+#: What is decided once for the whole home and never moves by itself (`home`).
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 factor_model = Table(
@@ -191,7 +199,7 @@ portfolio_factor_exposure = Table(
     Column("weight_basis", String(6)),
     *_floats("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"),
     *_per_factor("share"),
-    *_floats("share_specific", "split_vol", "split_ratio"),
+    *_floats("share_specific", "split_vol", "split_vol_equal_weighted", "split_ratio", "diversifiable_share"),
     Column("reason", String(200)),
     _written_at(),
 )
@@ -205,7 +213,8 @@ portfolio_volatility = Table(
     Column("forecast_model", String(16)),
     Column("vol_trend", String(10)),
     *_floats("vol_trend_p", "vol_percentile"),
-    *_floats("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal", "return_coverage"),
+    *_floats("var_95_1d", "var_99_1d", "es_975_1d", "var_95_1d_historical", "var_99_1d_historical"),
+    *_floats("var_95_1d_normal", "var_99_1d_normal", "return_1d", "return_coverage"),
     Column("low_coverage", Integer),
     Column("n_obs", Integer, nullable=False),
     Column("reason", String(400)),

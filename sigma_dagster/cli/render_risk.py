@@ -3,10 +3,16 @@
 from rich.console import Console
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
+from assets.shared.look_back import listed
 from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
 from sigma_dagster.portfolio.risk import Risk
 
 _POSITIONS_SHOWN = 25
+_SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
+_WHOLE = 0.9995
+"""A smaller coverage is less than 100% as printed."""
+_TOGETHER = 0.7
+"""A smaller diversifiable share is worth a line."""
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
@@ -19,15 +25,22 @@ def risk(out: Console, found: Risk) -> None:
 def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
-    out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}")
+    if _partly(found):
+        out.print(_coverage(found))
     out.print()
-    model, _, _ = found.factor_model.partition("@")
-    print_rows(out, (f"factor ({model})", "exposure", "std. error", "share of risk"), _factors(found))
+    _factors(out, found)
     print_rows(out, ("volatility, annualised", ""), _volatility(found))
-    print_rows(out, ("value at risk, 1 session", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("loss in 1 session", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("lost more than said, last 252 sessions", "times", "expected", "95% band"), _exceeded(found))
     for line in (_value(found), _fit(found), *_notes(found)):
-        out.print(line, markup=False)
+        out.print(line)
     out.print()
+
+
+def _partial(coverage: float | None) -> bool:
+    """Say whether something is covered, and less than 100% as it is printed."""
+    return bool(coverage) and percent(coverage) != percent(1.0)
 
 
 def headline(found: Risk) -> list[tuple[str, str]]:
@@ -42,15 +55,27 @@ def headline(found: Risk) -> list[tuple[str, str]]:
     ]
 
 
-def _factors(found: Risk) -> list[tuple[str, ...]]:
-    """The market in total first: beside style spreads, the market's own exposure is partial."""
-    split = found.risk_split
-    rows = [
-        (words(factor), number(value), number(found.standard_errors[factor]), percent(split.factors[factor]))
-        for factor, value in found.exposures.items()
-    ]
-    total = ("market, in total", number(found.market_total), "", "")
-    return [total, *rows, ("specific to positions", "", "", percent(split.specific))]
+def _factors(out: Console, found: Risk) -> None:
+    """The market in total first: beside style spreads, the market's own exposure is partial.
+
+    Volatility and value at risk are rates of the covered part: where it is not the whole, so is a column here.
+    """
+    split, model = found.risk_split, found.factor_model.partition("@")[0]
+    rows = [("market, in total", found.market_total, "", "")]
+    for factor, value in found.exposures.items():
+        rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
+    header = ("exposure", "std. error", "share of risk")
+    specific = ("specific to positions", "", "", percent(split.specific))
+    if not _partial(found.weight_coverage):
+        lines = [(label, number(value), *others) for label, value, *others in rows]
+        print_rows(out, (f"factor ({model})", *header), [*lines, specific])
+        return
+    lines = [(label, number(value), *others, number(_of_covered(value, found))) for label, value, *others in rows]
+    print_rows(out, (f"factor ({model})", *header, "exposure of the covered"), [*lines, (*specific, "")])
+
+
+def _of_covered(exposure: float | None, found: Risk) -> float | None:
+    return exposure / found.weight_coverage if exposure is not None and found.weight_coverage else None
 
 
 def _volatility(found: Risk) -> list[tuple[str, str]]:
@@ -71,13 +96,43 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
         return (label, *(text for cell in cells for text in cell))
 
     return [
-        row("historical, last 252 sessions", "var_95_1d", "var_99_1d"),
-        row("normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        row("value at risk, by the volatility of now", "var_95_1d", "var_99_1d"),
+        row("... as in the last 252 sessions", "var_95_1d_historical", "var_99_1d_historical"),
+        row("... normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        ("expected shortfall, worst 2.5%", *row("", "es_975_1d")[1:], "", ""),
     ]
+
+
+def _exceeded(found: Risk) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{_SAID[name]}, {one.sessions:,} sessions compared",
+            f"{one.count:,}",
+            number(one.expected, 1),
+            f"{one.low:,} to {one.high:,}",
+        )
+        for name, one in found.exceedances.items()
+        if one.sessions
+    ]
+
+
+def _partly(found: Risk) -> bool:
+    """Whether the numbers describe less than the whole portfolio."""
+    shares = (found.weight_coverage, found.return_coverage)
+    return bool(found.gross) and any(share is not None and share < _WHOLE for share in shares)
+
+
+def _coverage(found: Risk) -> str:
+    return (
+        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are of the "
+        f"{percent(found.return_coverage)} with returns, {dollars(found.covered_value)}"
+    )
 
 
 def _value(found: Risk) -> str:
     parts = [f"Value: gross {dollars(found.gross)}", f"net {dollars(found.net)}"]
+    if _partial(found.return_coverage):
+        parts.append(f"covered by returns {dollars(found.covered_value)}")
     if found.denominator != found.gross:
         parts.append(f"weights are shares of the equity, {dollars(found.denominator)}")
     if found.entry_share:
@@ -89,8 +144,8 @@ def _value(found: Risk) -> str:
 
 def _fit(found: Risk) -> str:
     return (
-        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
-        f"covered, split / realized variance {number(found.split_ratio, 2)}"
+        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, split / realized variance "
+        f"{number(found.split_ratio, 2)}, volatility of the split {percent(found.split_vol)}"
     )
 
 
@@ -100,20 +155,26 @@ def _notes(found: Risk) -> list[str]:
     if found.reason:
         notes.append(f"Not known: {found.reason}")
     if found.low_coverage:
+        notes.append("Low coverage: the numbers describe a part of the portfolio that cannot speak for the whole")
+    if unvalued := [one.symbol for one in found.positions if one.unvalued]:
         notes.append(
-            f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
-            f"{percent(found.return_coverage)}; the numbers describe that part only"
+            f"Not valued: {listed(unvalued)}: a lot without entry price and market price; it counts as nothing"
         )
     low, high = SPLIT_RATIO_BAND
     if found.split_ratio is not None and not low <= found.split_ratio <= high:
         notes.append(
             f"Split / realized variance is outside {low}-{high}: "
-            "the positions move together in a way the factors do not see"
+            "gaps in prices, or positions without exposures, make the split another book than the returns"
         )
-    if found.var_99_1d is not None:
+    if found.diversifiable_share is not None and found.diversifiable_share < _TOGETHER:
         notes.append(
-            "The 99% value at risk rests on a year's 2-3 worst days; the normal one is exceeded on 1.5-2% of days"
+            f"Only {percent(found.diversifiable_share)} of the specific risk is the positions' own: "
+            "they move together in a way the factors do not see"
         )
+    for name, one in found.exceedances.items():
+        if one.sessions and not one.low <= one.count <= one.high:
+            times = f"{one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}"
+            notes.append(f"{_SAID[name]} was exceeded {times}")
     return notes
 
 
@@ -125,7 +186,7 @@ def _positions(out: Console, found: Risk) -> None:
             percent(one.weight),
             one.price_basis,
             percent(shares.get(one.symbol)) if one.quality else UNKNOWN,
-            words(one.quality),
+            words(one.quality) if one.asset_class == "public" else one.asset_class,
             UNKNOWN if one.n_obs is None else str(one.n_obs),
             percent(one.r_squared),
         )
@@ -134,4 +195,4 @@ def _positions(out: Console, found: Risk) -> None:
     header = ("position", "weight", "price", "share of risk", "quality", "sessions", "R2")
     print_rows(out, header, rows[:_POSITIONS_SHOWN])
     if len(rows) > _POSITIONS_SHOWN:
-        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all", markup=False)
+        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all")

@@ -1,6 +1,6 @@
 """Everything that Dagster shows and runs, put together from the parts of the environment."""
 
-from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 
 import dagster as dg
@@ -13,7 +13,7 @@ from resources.database.engine import Database
 from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
-from sigma_dagster.runs import liveness
+from sigma_dagster.runs import claims, liveness
 from sigma_dagster.services import Services
 
 
@@ -39,22 +39,21 @@ def build_defs(services: Services) -> dg.Definitions:
 
 
 def _database(services: Services) -> dg.ResourceDefinition:
-    """Give the runs their database; while one has it, the run counts as being executed (`liveness`)."""
+    """Give the runs their database, and show from then on that this process executes them (`liveness`)."""
 
     @dg.resource(description="The database of prices, results and portfolios.")
-    def database(context: dg.InitResourceContext) -> Iterator[Database]:
+    def database(context: dg.InitResourceContext) -> Database:
         run, instance = context.run, context.instance
-        if run is None or instance is None or liveness.is_own(run.run_id):
-            yield services.database  # the command line looks after its runs itself
-        else:
-            instance.add_run_tags(run.run_id, liveness.host_tags(run.run_id))
-            with liveness.alive(services.settings.dagster_home, run.run_id):
-                yield services.database
+        # The command line looks after its runs itself.
+        if run is not None and instance is not None and run.run_id not in liveness.own():
+            claims.begin(instance, run.run_id)
+        return services.database
 
     return database
 
 
 def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    last, first = services.source.latest_session(), services.settings.start_date
+    last = services.source.latest_session()
+    first = services.first_date(services.as_of(None, datetime.now(UTC)))
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
     return [positions.asset, *(import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS)]

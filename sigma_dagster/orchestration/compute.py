@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import date
 
-from assets import checks
+from assets import checks, positions
+from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
 from resources.database import portfolios
@@ -43,30 +44,37 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     failed, after all that can be computed without it.
     """
     todo = plan(services, names, as_of, force)
-    tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
+    held = todo.exposures
+    tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
     if not todo.blocks and not heal.is_due(services):
         return tally
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
     with open_instance(services.settings) as instance:
         defs = build_defs(services)
         heal.heal(instance, defs.resolve_asset_graph(), services)
+        with services.database.read() as connection:
+            positions.report(instance, portfolios.load(connection))
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
+        ran: list[Block] = []
         failure: BlockFailedError | None = None
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
-                finished = _run_all(runner, todo, dimension, tally, tried, say)
+                finished = _run_all(runner, todo, dimension, tally, tried, ran, say)
             except BlockFailedError as error:
                 failure = failure or error
             if finished:
-                force = _without(force, dimension)
+                force = replace(force, done=force.done | {dimension})
             before, todo = todo, plan(services, names, as_of, force, tried)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
         tally.waiting = dict(todo.waiting)
-        checks.evaluate(instance, services.database, services.model, live=services.source.latest_session() is None)
+        live = services.source.latest_session() is None
+        checks.evaluate(instance, services.database, services.model, live=live, blocks=ran)
     if failure:
         raise failure
     if tally.waiting:
@@ -74,37 +82,40 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     return tally
 
 
-def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], say: Say) -> bool:
+def _run_all(
+    runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], ran: list[Block], say: Say
+) -> bool:
     """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
 
-    Symbols that were asked for are added to `tried`, whatever became of it.
+    Symbols that were asked for are added to `tried`, whatever became of it, and blocks to `ran`. A block that is
+    forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
     """
     for block in todo.blocks:
-        if block.dimension == dimension:
-            if runner.wait_for_others(block):
+        if block.dimension != dimension:
+            continue
+        forced, done = any(step.force for step in block.steps), None
+        while done is None:
+            if runner.wait_for_others(block) and not forced:
                 return False
             say(f"Computing {_describe(block)}")
-            prices = [step.keys for step in block.steps if step.asset == "daily_prices"]
+            ran.append(block)
             try:
                 done = runner.run(block, tally.metadata())
             except BlockFailedError:
-                tried.update(*prices)
+                tried.update(_asked(block))
                 raise
-            if done is None:
+            if done is None and not forced:
                 return False
-            tried.update(*prices)
-            tally.add(block, todo.exposures.keys, done)
+        tried.update(_asked(block))
+        tally.add(block, todo, done)
     return True
 
 
-def _without(force: Force, dimension: str) -> Force:
-    """What was forced is done once its blocks have run."""
-    if dimension == "symbol":
-        return replace(force, prices=False, symbol_results=False)
-    return replace(force, portfolio_results=False)
+def _asked(block: Block) -> list[str]:
+    """Name the symbols whose prices the block asks for."""
+    return [key for step in block.steps if BY_NAME[step.asset].look_back for key in step.keys]
 
 
 def _describe(block: Block) -> str:
     what = ", ".join(step.asset for step in block.steps)
-    keys = f"{len(block.keys)} {block.dimension}{'' if len(block.keys) == 1 else 's'}"
-    return f"{what}: {keys}, sessions {block.first}..{block.last}"
+    return f"{what}: {block.size}, sessions {block.span}"

@@ -29,7 +29,7 @@ def serve(services: Services, port: int) -> NoReturn:
         except OSError:
             raise PortTakenError(f"port {port} of {HOST} is taken: make dev PORT={port + 1}") from None
     with open_instance(services.settings) as instance:
-        _begin_retries_now(instance)
+        begin_retries_now(instance)
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(prepare(services.settings)),
@@ -45,7 +45,7 @@ def serve(services: Services, port: int) -> NoReturn:
     os.execve(dagster, [dagster, "dev", *options], variables)  # noqa: S606 - no shell is wanted
 
 
-def _begin_retries_now(instance: dg.DagsterInstance) -> None:
+def begin_retries_now(instance: dg.DagsterInstance) -> None:
     """Retry no run that failed before the daemon first ran: the daemon would do the same, with two warnings."""
     names = {event_log_consumer._create_cursor_key(event) for event in event_log_consumer.DAGSTER_EVENT_TYPES}
     storage = instance.daemon_cursor_storage

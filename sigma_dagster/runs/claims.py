@@ -1,6 +1,7 @@
 """What a Dagster run computes, read off its config or tags: what nobody else should start while it is in progress."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,37 @@ from dagster._core.storage.tags import (
 from assets.catalogue import BY_NAME, DIMENSIONS, of_dimension
 from assets.shared.block import Block, BlockConfigError
 from sigma_dagster.runs import liveness
-from sigma_dagster.runs.request import job_name
+from sigma_dagster.runs.request import TO_RECONCILE, job_name
+
+_NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
+#: The daemon beats every 30 seconds.
+_DAEMON_SILENT = 120
+#: From Dagster's first event to `begin` it takes milliseconds.
+_SECONDS_TO_BEGIN = 120
 
 
 def block_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Block | None:
     """Read the block of a run, whoever started it; None if it computes none of ours, or one that cannot be read.
 
-    A run whose config describes no block fails when it is executed: nobody need wait for it.
+    A run whose config describes no block fails when it is executed: nobody need wait for it. Config is whatever
+    somebody wrote: its types are not to be relied on.
     """
     assets = _assets(run)
     if not assets:
         return None
-    ops: Any = run.run_config.get("ops") or {}
-    configs = {name: (ops.get(name) or {}).get("config") or {} for name in assets}
+    ops = _mapping(run.run_config, "ops")
+    configs = {name: _mapping(_mapping(ops, name), "config") for name in assets}
     if not any(config.get("keys") for config in configs.values()):
         return _of_partitions(run, instance, assets)
     try:
         return Block.from_config(configs)
     except BlockConfigError:
         return None
+
+
+def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _assets(run: dg.DagsterRun) -> list[str]:
@@ -75,28 +88,88 @@ def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | N
     """
     records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     if before is not None:
-        own = next(record.storage_id for record in records if record.dagster_run.run_id == before.run_id)
-        records = [record for record in records if record.storage_id < own]
-    runs = [record.dagster_run for record in records]
+        own = [record.storage_id for record in records if record.dagster_run.run_id == before.run_id]
+        records = [record for record in records if own and record.storage_id < own[0]]
     return [
-        run
-        for run in runs
-        if (other := block_of(run, instance)) and block.overlaps(other) and _is_executed(instance, run)
+        record.dagster_run
+        for record in records
+        if (other := block_of(record.dagster_run, instance))
+        and block.overlaps(other)
+        and _is_executed(instance, record)
     ]
 
 
-def _is_executed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    if not liveness.is_local(run.run_id, run.tags):
-        # Queued, starting, or on another host; a run that nobody launched was only prepared.
-        return run.status != dg.DagsterRunStatus.NOT_STARTED
-    if liveness.is_alive(Path(instance.root_directory), run.run_id):
-        return True
-    mark_dead(instance, run.run_id)
-    return False
+def in_progress(instance: dg.DagsterInstance) -> bool:
+    """Say whether a run that computes blocks of ours has not ended."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return any(block_of(record.dagster_run, instance) and _is_executed(instance, record) for record in records)
+
+
+def awaited(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:
+    """Give the rivals that are worth waiting for: while no daemon runs, nobody starts what is queued."""
+    found = rivals(instance, block, before)
+    if any(run.status in _NOT_BEGUN for run in found) and not _daemon_lives(instance):
+        return [run for run in found if run.status not in _NOT_BEGUN]
+    return found
+
+
+def _daemon_lives(instance: dg.DagsterInstance) -> bool:
+    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+    return bool(beats) and time.time() - max(beats) < _DAEMON_SILENT
+
+
+def _is_executed(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    run = record.dagster_run
+    if run.status == dg.DagsterRunStatus.NOT_STARTED and not liveness.is_local(run.run_id, run.tags):
+        return False  # only prepared; nobody launched it
+    if is_dead(instance, record):
+        mark_dead(instance, run.run_id)
+        return False
+    return True
+
+
+def is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    """Say whether the process of a run has ended, as far as this host can tell."""
+    run = record.dagster_run
+    if liveness.is_local(run.run_id, run.tags):
+        return not liveness.is_alive(Path(instance.root_directory), run.run_id)
+    # A process says where it is right after the run's start (`begin`); one that did not was killed in between.
+    started = run.status == dg.DagsterRunStatus.STARTED and not liveness.names_host(run.run_id, run.tags)
+    return started and time.time() - (record.start_time or time.time()) > _SECONDS_TO_BEGIN
+
+
+def begin(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Show that this process executes the run, until it ends: Dagster writes the last events after all code of ours.
+
+    Raises dagster.Failure if the run was given up before it came to that.
+    """
+    home = Path(instance.root_directory)
+    for other in liveness.own():
+        earlier = instance.get_run_by_id(other)
+        if earlier is None or earlier.is_finished:
+            liveness.release(home, other)
+    # The lock before the tag: with the tag alone the run would look dead.
+    liveness.hold(home, run_id)
+    instance.add_run_tags(run_id, {**liveness.host_tags(run_id), **TO_RECONCILE})
+    run = instance.get_run_by_id(run_id)
+    if run and run.is_finished:
+        raise dg.Failure(f"the run was marked as {run.status.value} before its process had begun: it is not executed")
 
 
 def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Mark a run as failed whose process has ended, unless it finished."""
+    """Mark a run whose process has ended, unless it finished: as canceled if somebody asked for that, else as failed.
+
+    Call it after the process was found dead, and with nothing but the id: the run is read anew.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run and run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process that executed this run has ended.")
+    elif run and not run.is_finished:
+        instance.report_run_failed(run, "The process that executed this run has ended.")
+
+
+def cancel(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run of this process as canceled that was interrupted before or while it was executed."""
     run = instance.get_run_by_id(run_id)
     if run and not run.is_finished:
-        instance.report_run_failed(run, "The process that executed this run has ended.")
+        instance.report_run_canceled(run)

@@ -17,15 +17,16 @@ from assets.catalogue import ASSETS, BY_NAME, Asset
 from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
 from resources import calendar
+from resources.calendar import CalendarError
 from resources.dagster_storage.event_log import forget_materializations, provenance_tags, record_materializations
 from resources.database import bulk, deletions, portfolios
 from resources.database.deletions import Deletion
 from sigma_dagster.runs import liveness
 from sigma_dagster.runs.claims import block_of, mark_dead
-from sigma_dagster.runs.request import DEFER_TAG
+from sigma_dagster.runs.request import DEFER_TAG, RECONCILED, TO_RECONCILE
 from sigma_dagster.services import Services
 
-_DONE_TAG = "sigma/reconciled"
+_AT_ONCE = 20
 
 
 def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> int:
@@ -35,12 +36,13 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     left = liveness.left_behind(home)
     for run_id in left:
         mark_dead(instance, run_id)
-    ended_badly = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
     healed = 0
-    for run in instance.get_runs(ended_badly):
-        if DEFER_TAG in run.tags and _DONE_TAG not in run.tags:
+    while runs := instance.get_runs(due, limit=_AT_ONCE):
+        for run in runs:
             healed += _heal(instance, graph, services, run)
-            instance.add_run_tags(run.run_id, {_DONE_TAG: "true"})
+            instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
@@ -80,8 +82,8 @@ def _follow_deletions(instance: dg.DagsterInstance, services: Services) -> None:
 
 def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[dg.MultiPartitionKey]:
     """Give the partitions of the notes that have no row."""
-    days = calendar.sessions(min(note.first for note in notes), max(note.last for note in notes))
-    days = [day for day in days if day >= services.settings.start_date]
+    last = max(note.last for note in notes)
+    days = calendar.sessions(max(min(note.first for note in notes), services.first_date(last)), last)
     present = set(_present(services, asset, list({note.key for note in notes}), days))
     wanted = {(note.key, day) for note in notes for day in days if note.first <= day <= note.last}
     return [_partition(asset, *cell) for cell in sorted(wanted - present)]
@@ -93,11 +95,12 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
         return 0
     healed = 0
     for step in block.steps:
+        stored = _rows(services, step, block)
+        if not stored:
+            continue
         key = dg.AssetKey(step.asset)
         recorded = instance.get_materialized_partitions(key)
-        lost: list[tuple[str, dict[str, Any]]] = [
-            (partition, {}) for partition in _rows(services, step, block) if partition not in recorded
-        ]
+        lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in stored if partition not in recorded]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
         healed += record_materializations(instance, run, key, lost, tags=tags)
     return healed
@@ -106,8 +109,14 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
 def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:
     """Give the partitions of a step that have a row."""
     asset = BY_NAME[step.asset]
-    days = price_sessions(block.first, block.last) if asset.look_back else block.sessions
-    days = [day for day in days if day >= services.settings.start_date]
+    try:
+        days = list(block.sessions)
+        if asset.look_back and days:
+            days = price_sessions(days[0], days[-1])
+    except CalendarError:
+        return []  # no row has days that the calendar lacks
+    first = services.first_date(block.last)
+    days = [day for day in days if day >= first]
     return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
 
 

@@ -1,8 +1,8 @@
 """Whether the process that executes a run still lives: Dagster's default launcher cannot tell.
 
-A process holds a lock file while it executes a run, which the operating system frees when the process ends, however it
-ends. The file of a run that did not end well stays until `reconcile` has looked after the run. No Dagster here: the
-command line looks for such files before it imports Dagster.
+A process holds a lock file for each run it executes, from before the run starts until after its last event; the
+operating system frees the lock when the process ends, however it ends. The file stays for `heal`, which looks after
+the run. No Dagster here: the command line looks for such files before it imports Dagster.
 """
 
 import socket
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_HOST_TAG = "sigma/executed_by"
+_HOST_TAG = ".dagster/sigma_executed_by"
 
-#: Runs that this process executes.
-_own: set[str] = set()
+#: The locks of this process, by run. A lock that nobody refers to any more would be released.
+_held: dict[str, FileLock] = {}
 
 
 def host_tags(run_id: str) -> dict[str, str]:
@@ -28,26 +28,44 @@ def is_local(run_id: str, tags: Mapping[str, str]) -> bool:
     return host_tags(run_id).items() <= tags.items()
 
 
-def is_own(run_id: str) -> bool:
-    """Say whether this process executes the run."""
-    return run_id in _own
+def names_host(run_id: str, tags: Mapping[str, str]) -> bool:
+    """Say whether the run says which host executes it."""
+    return tags.get(_HOST_TAG, "").endswith(f" {run_id}")
 
 
-@contextmanager
-def alive(dagster_home: Path, run_id: str) -> Iterator[None]:
-    """Show other processes that the run is being executed; leave the file behind if the block raises."""
+def own() -> list[str]:
+    """Give the runs whose lock this process holds."""
+    return list(_held)
+
+
+def hold(dagster_home: Path, run_id: str) -> None:
+    """Show other processes that this one executes the run, until it ends or releases the run."""
     path = _path(dagster_home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Locked under another name first: found under its own, it could be locked by who looks for dead runs.
     fresh = path.with_suffix(".new")
-    with FileLock(fresh):
-        fresh.rename(path)
-        _own.add(run_id)
-        try:
-            yield
-        finally:
-            _own.discard(run_id)
-        path.unlink()
+    lock = FileLock(fresh)
+    lock.acquire()
+    fresh.rename(path)
+    _held[run_id] = lock
+
+
+def release(dagster_home: Path, run_id: str) -> None:
+    """End what `hold` began: the run has ended well, nobody need look after it."""
+    forget(dagster_home, run_id)
+    _held.pop(run_id).release()
+
+
+@contextmanager
+def alive(dagster_home: Path, run_id: str) -> Iterator[None]:
+    """Hold the run during the block; leave its file behind if the block raises."""
+    hold(dagster_home, run_id)
+    try:
+        yield
+    except BaseException:
+        _held.pop(run_id).release()
+        raise
+    release(dagster_home, run_id)
 
 
 def is_alive(dagster_home: Path, run_id: str) -> bool:
@@ -63,7 +81,7 @@ def is_alive(dagster_home: Path, run_id: str) -> bool:
 
 
 def left_behind(dagster_home: Path) -> list[str]:
-    """Give the ids of the runs whose process ended without finishing them."""
+    """Give the ids of the runs whose process has ended and that nobody has looked after since."""
     files = sorted((dagster_home / "running").glob("*.lock"))
     return [path.stem for path in files if not is_alive(dagster_home, path.stem)]
 

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
-from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.execution.api import create_execution_plan, execute_run_iterator
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
@@ -25,7 +25,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from assets.shared.block import Block
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.planning.work import StepMetadata
-from sigma_dagster.runs import claims, liveness, request
+from sigma_dagster.runs import claims, interrupts, liveness, request
+from sigma_dagster.runs.interrupts import Interrupted
 from sigma_dagster.runs.request import job_name
 from sigma_dagster.settings import PROJECT
 
@@ -47,7 +48,7 @@ class Runner:
     def wait_for_others(self, block: Block) -> bool:
         """Wait until no run in progress covers a part of the block; say whether there was one."""
         waited = False
-        while others := claims.rivals(self._instance, block):
+        while others := claims.awaited(self._instance, block):
             if not waited:
                 self._say(f"Waiting for run {others[0].run_id[:8]}, which computes a part of this already")
             waited = True
@@ -63,14 +64,29 @@ class Runner:
         job = self._defs.resolve_job_def(job_name(block.dimension))
         run_id = str(uuid.uuid4())
         with liveness.alive(self._home, run_id):
-            run = self._create_run(run_id, job, block, onboarding or {})
-            if claims.rivals(self._instance, block, before=run):
-                self._instance.delete_run(run_id)
-                return None
-            result = execute_run(InMemoryJob(job), run, self._instance)
-            if not result.success:
-                raise BlockFailedError(_failure(result.all_events))
-        return _metadata(result.all_events)
+            try:
+                run = self._create_run(run_id, job, block, onboarding or {})
+                if claims.awaited(self._instance, block, before=run):
+                    self._instance.delete_run(run_id)
+                    return None
+                events = self._execute(job, run)
+                interrupts.check()
+            except Interrupted:
+                claims.cancel(self._instance, run_id)
+                raise
+            if events[-1].event_type != dg.DagsterEventType.RUN_SUCCESS:
+                raise BlockFailedError(_failure(events))
+        return _metadata(events)
+
+    def _execute(self, job: dg.JobDefinition, run: dg.DagsterRun) -> list[dg.DagsterEvent]:
+        """Execute the run; after a signal, say that it is to end as canceled before Dagster decides how it ended."""
+        events, canceling = [], False
+        for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
+            events.append(event)
+            if interrupts.received() and not canceling:
+                self._instance.report_run_canceling(run)
+                canceling = True
+        return events
 
     def _create_run(
         self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]
@@ -78,8 +94,8 @@ class Runner:
         """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
         selection = set(request.selection(block))
         subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
-        tags = request.partition_tags(self._instance, block)
-        config = request.run_config(block, onboarding)
+        tags = request.run_tags(self._instance, block, onboarding=onboarding, launched_by=request.LAUNCHED_BY_COMMAND)
+        config = request.run_config(block)
         plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
         return self._instance.create_run(
             job_name=job.name,

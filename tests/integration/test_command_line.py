@@ -29,7 +29,7 @@ def test_onboard_reports_under_fixed_names(core_home: Home, tmp_path: Path) -> N
     assert {"weight_basis", "exposures", "realized_vol_21d", "realized_vol_63d"} <= report["risk"].keys()
     assert sorted(report["risk"]["exposures"]) == sorted(FACTORS)
     assert (report["portfolio"], report["as_of"], report["positions"]) == ("new", "2022-12-28", 2)
-    assert "Stored: portfolio new, 2 positions" in done.stderr
+    assert "Stored: portfolio new, 2 lots" in done.stderr
     assert "Warning" not in done.stderr
 
 

@@ -38,14 +38,13 @@ BAD_FILES = {
     "Infinity": (HEADER + "AAPL,Infinity,75.5,2020-06-10,,\n", 2, "quantity", "plain decimal"),
     "1e400": (HEADER + GOOD + "AAPL,1e400,75.5,2020-06-10,,\n", 3, "quantity", "plain decimal"),
     "no quantity": (HEADER + "AAPL,0,75.5,2020-06-10,,\n", 2, "quantity", "no position"),
-    "price 0": (HEADER + "AAPL,1,0,2020-06-10,,\n", 2, "entry_price", "not above 0"),
-    "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "not above 0"),
+    "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "is below 0"),
     "bad date": (HEADER + "AAPL,1,3,2020-02-30,,\n", 2, "entry_date", "is not a date"),
     "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "is not a date"),
     "date after as-of": (HEADER + "AAPL,1,3,2024-05-01,,\n", 2, "entry_date", "is after 2022-12-28"),
-    "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "not after the entry date"),
+    "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "is before the entry date"),
     "empty": ("", 0, "file", "is empty"),
-    "header only": (HEADER, 0, "file", "no positions"),
+    "header only": (HEADER, 0, "file", "no lots"),
     "unknown symbol": (HEADER + "NVDA,1,3,2020-06-10,,\n", 2, "symbol", "is not in the sample"),
     "bad class": (HEADER + "AAPL,1,3,2020-06-10,,cash cow\n", 2, "asset_class", "public or private"),
 }
@@ -84,8 +83,8 @@ def test_the_two_errors_that_a_newcomer_meets_say_what_to_do(core_home: Home, tm
     lines = ["AAPL", "KO", "NVDA", "KO,10,100,2024-05-01"]
     ended = refused(core_home, "onboard", holdings(tmp_path / "new.csv", *lines))
     assert ended.stderr.splitlines() == [
-        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...). Your own prices: "
-        'SIGMA_PRICE_SOURCES, README "Your own holdings"',
+        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...): hold it as asset_class private, "
+        'or see README, "Your own holdings", for prices of your own',
         "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
     ]
 
@@ -183,8 +182,7 @@ def test_show_before_anything_is_computed(core_home: Home, tmp_path: Path) -> No
 def test_a_database_that_cannot_be_opened(core_home: Home, tmp_path: Path, command: list[str]) -> None:
     """Exit 1 and one sentence: the database is not the input's fault."""
     ended = refused(core_home, *command, status=1, database_url=f"sqlite:///{tmp_path}")
-    assert ended.stderr.startswith("database: ")
-    assert "unable to open database file" in ended.stderr
+    assert f"{tmp_path}: unable to open database file. SIGMA_HOME" in ended.stderr
 
 
 def test_a_database_that_is_none(core_home: Home, tmp_path: Path) -> None:
@@ -192,7 +190,7 @@ def test_a_database_that_is_none(core_home: Home, tmp_path: Path) -> None:
     other = tmp_path / "thesis.txt"
     other.write_text("chapter one " * 1000)
     ended = refused(core_home, "portfolios", status=1, database_url=f"sqlite:///{other}")
-    assert "file is not a database" in ended.stderr
+    assert f"{other}: file is not a database. Move it away" in ended.stderr
     assert other.read_text().startswith("chapter one")
 
 

@@ -239,6 +239,7 @@ def _is_data(path: str, data: Mapping[str, Any]) -> bool:
         "sigma onboard FILE --json",
         "sigma plan --json",
         "sigma portfolios --json",
+        "sigma symbols --json",
         "sigma show NAME --json",
         "sigma refresh --json",
         "sigma diagnose SYMBOL --json",

@@ -117,11 +117,11 @@ def test_a_first_start_warns_of_nothing_and_retries_nothing_old(
     events = event_log_consumer.DAGSTER_EVENT_TYPES
     with core_home.instance() as instance:
         newest = instance.event_log_storage.get_maximum_record_id()
-        webserver._begin_retries_now(instance)
+        webserver.begin_retries_now(instance)
         found = event_log_consumer._fetch_persisted_cursors(instance, events, logging.getLogger("daemon"))
         assert set(found.values()) == {newest}
         assert not caplog.records
         event_log_consumer._persist_cursors(instance, dict.fromkeys(events, 7))
-        webserver._begin_retries_now(instance)
+        webserver.begin_retries_now(instance)
         found = event_log_consumer._fetch_persisted_cursors(instance, events, logging.getLogger("daemon"))
     assert set(found.values()) == {7}

@@ -1,0 +1,27 @@
+"""The command `sigma`: what happens from its first moment to its last. Commands and errors stand in `main`.
+
+It listens to signals before anything else is imported, which takes most of a short command's time.
+"""
+
+import sys
+
+from sigma_dagster.runs import interrupts
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it with exit status 130 and SIGTERM with 143, with one line each."""
+    interrupts.listen()
+    try:
+        try:
+            from sigma_dagster.cli.main import main as command
+
+            command()
+        finally:
+            interrupts.check()  # swallowed on the way, or turned into another error
+    except interrupts.Interrupted as interrupted:
+        sys.stderr.write(
+            f"Interrupted by {interrupted}. What was stored is kept; the same command finishes the rest.\n"
+        )
+        raise SystemExit(interrupted.status) from None
+    finally:
+        interrupts.stop_listening()
