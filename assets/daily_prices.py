@@ -37,6 +37,7 @@ from resources.sources.base import (
     SourceUnavailableError,
     UnknownSymbolError,
 )
+from resources.sources.chain import Fetched, fetch_from
 
 #: One run at a time asks the price source.
 POOL = "price_source"

@@ -23,9 +23,8 @@ def main() -> int:
         sigma = str(Path(sys.executable).with_name("sigma"))
         done = subprocess.run([sigma, "demo"], env=os.environ | settings, check=False)  # noqa: S603 - our own program
         sizes = [asked.params.get("outputsize") for asked in vendor.asked]
-        print(
-            f"Alpha Vantage was asked {len(sizes)} times: {sizes.count('full')} full, {sizes.count('compact')} compact"
-        )  # noqa: T201
+        counts = f"{len(sizes)} times: {sizes.count('full')} full, {sizes.count('compact')} compact"
+        print(f"Alpha Vantage was asked {counts}")  # noqa: T201
         return done.returncode
 
 
