@@ -31,7 +31,6 @@ from resources.database.tables import daily_price
 from resources.sources import guard
 from resources.sources.base import (
     DelistedError,
-    PriceRow,
     PriceSource,
     QuotaSpentError,
     SourceError,
