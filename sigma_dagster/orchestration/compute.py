@@ -3,9 +3,12 @@
 The daemon's way to the same end is the sensor (`sensors`).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+
+import dagster as dg
 
 from assets import checks
 from assets.catalogue import BY_NAME
@@ -47,16 +50,16 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
     if not todo.blocks and not heal.is_due(services):
         return tally
-    with open_instance(services.settings) as instance:
+    with open_instance(services.settings) as instance, _checking(services, instance) as ran:
         defs = build_defs(services)
-        heal.heal(instance, defs.resolve_asset_graph(), services)
+        ran += heal.heal(instance, defs.resolve_asset_graph(), services)
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
-                finished = _run_all(runner, todo, dimension, tally, tried, say)
+                finished = _run_all(runner, todo, dimension, tally, tried, ran, say)
             except BlockFailedError as error:
                 failure = failure or error
             if finished:
@@ -67,7 +70,6 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
         tally.waiting = dict(todo.waiting)
-        checks.evaluate(instance, services.database, services.model, live=services.source.latest_session() is None)
     if failure:
         raise failure
     if tally.waiting:
@@ -75,11 +77,24 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     return tally
 
 
-def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], say: Say) -> bool:
+@contextmanager
+def _checking(services: Services, instance: dg.DagsterInstance) -> Iterator[list[Block]]:
+    """Collect the blocks that are run; their rows are checked at the end, however it ends."""
+    ran: list[Block] = []
+    try:
+        yield ran
+    finally:
+        live = services.source.latest_session() is None
+        checks.evaluate(instance, services.database, services.model, live=live, blocks=ran)
+
+
+def _run_all(
+    runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], ran: list[Block], say: Say
+) -> bool:
     """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
 
-    Symbols that were asked for are added to `tried`, whatever became of it. A block that is forced is due whatever
-    others did meanwhile: it is run when they have ended, once, and never planned again.
+    Symbols that were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is
+    forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
     """
     for block in todo.blocks:
         if block.dimension != dimension:
@@ -89,6 +104,7 @@ def _run_all(runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried
             if runner.wait_for_others(block) and not forced:
                 return False
             say(f"Computing {_describe(block)}")
+            ran.append(block)
             try:
                 done = runner.run(block, tally.metadata())
             except BlockFailedError:
