@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression
-from assets.numerics.returns import simple_returns
+from assets.numerics.arrays import BoolArray
+from assets.numerics.returns import outliers, simple_returns
 from assets.shared import symbol_rows
 from assets.shared.definition import Frame, table_asset
 from assets.shared.run_block import BlockConfig
@@ -63,6 +65,8 @@ def result(model: FactorModel, *, replace: bool) -> SymbolResult:
 
 def _compute(model: FactorModel, panel: PricePanel, symbols: Sequence[str], targets: Sequence[int]) -> Columns:
     returns = simple_returns(panel.close, panel.dividend, panel.split)
+    doubted = outliers(returns, panel.split)
+    of_factors: BoolArray = np.any(doubted[:, panel.columns(model.proxies)], axis=1, keepdims=True)
     fits = regression.fit(
         returns[:, panel.columns(symbols)],
         model.factor_returns(returns, panel.symbols),
@@ -71,6 +75,7 @@ def _compute(model: FactorModel, panel: PricePanel, symbols: Sequence[str], targ
         method=model.method,
         window=model.window,
         min_obs=model.min_obs,
+        outliers=doubted[:, panel.columns(symbols)] | of_factors,
     )
     columns: dict[str, Any] = {
         "symbol": [symbol for symbol in symbols for _ in targets],

@@ -7,7 +7,7 @@ Not here: the fitting (`assets.numerics.regression`), and reading a model that a
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import get_args
 
@@ -98,4 +98,7 @@ SAMPLE_5 = FactorModel(
 #: The built-in model of all other sources. Without growth: beside value it cannot be told apart (VIF 47).
 US_6 = FactorModel("us-6", tuple(factor for factor in CATALOGUE.values() if factor.name != "growth"))
 
-BUILT_IN = {model.name: model for model in (SAMPLE_5, US_6)}
+#: The same, its betas weighed against a fixed prior: steadier betas, which no plain regression gives again.
+US_6B = replace(US_6, name="us-6b", method="bayes")
+
+BUILT_IN = {model.name: model for model in (SAMPLE_5, US_6, US_6B)}

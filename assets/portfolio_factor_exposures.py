@@ -1,6 +1,5 @@
 """The asset `portfolio_factor_exposures`: how each portfolio moves with each factor, and where its risk comes from."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,13 +7,14 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from assets.factor_models import FactorModel
-from assets.numerics import portfolio, regression
-from assets.numerics.risk import NO_SPLIT_UNIVARIATE
-from assets.shared import portfolio_rows, valuation
+from assets.numerics import regression
+from assets.numerics.risk import NO_SPLIT_UNIVARIATE, RiskSplit
+from assets.shared import factor_risk, portfolio_rows, valuation
 from assets.shared.definition import Frame, table_asset
+from assets.shared.factor_risk import Windows
 from assets.shared.portfolio_rows import PortfolioResult
 from assets.shared.run_block import BlockConfig
-from assets.shared.valuation import SymbolExposures, Valuation
+from assets.shared.valuation import Valuation
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
@@ -57,39 +57,37 @@ def result(model: FactorModel) -> PortfolioResult:
         fixed={"model": model.key},
         shown=("market_total", "exposure_market", "weight_coverage", "split_ratio", "quality", "reason"),
         inputs=model.proxies,
-        compute=partial(_compute, model),
+        compute=partial(_compute, Windows(model)),
     )
 
 
-def _compute(model: FactorModel, connection: Connection, loaded: Valuation) -> Columns:
-    weights = loaded.weights
+def _compute(windows: Windows, connection: Connection, loaded: Valuation) -> Columns:
+    model = windows.model
     own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
-    exposures = portfolio.expose(weights, own.beta, own.se, own.market_total, own.quality)
+    found = factor_risk.measure(loaded, own, windows)
     columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
     for k, name in enumerate(model.factor_names):
-        columns[f"exposure_{name}"] = exposures.exposure[:, k]
-        columns[f"se_{name}"] = exposures.se[:, k]
+        columns[f"exposure_{name}"] = found.exposures.exposure[:, k]
+        columns[f"se_{name}"] = found.standard_errors[:, k]
     for name in ("weight_basis", "entry_share", "stale_share", "gross", "net", "denominator"):
-        columns[name] = getattr(weights, name)
+        columns[name] = getattr(loaded.weights, name)
     for name in ("market_total", "weight_coverage", "reason"):
-        columns[name] = getattr(exposures, name)
-    columns["quality"] = regression.QUALITY_LABELS[exposures.quality]
-    return {**columns, **_split_columns(model, loaded, own, columns["reason"])}
-
-
-def _split_columns(
-    model: FactorModel, loaded: Valuation, own: SymbolExposures, reason: Sequence[str | None]
-) -> Columns:
-    split = valuation.split_risk(loaded, own, model, loaded.panel)
-    if split is None:
+        columns[name] = getattr(found.exposures, name)
+    columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality]
+    if found.split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
-        return {"reason": [why or NO_SPLIT_UNIVARIATE for why in reason]}
-    columns: dict[str, Any] = {
-        "share_specific": split.specific,
-        "r_squared": 1 - split.specific,
-        "split_vol": split.split_vol,
+        return {**columns, "reason": [why or NO_SPLIT_UNIVARIATE for why in columns["reason"]]}
+    return {**columns, **_split_columns(model, found.split)}
+
+
+def _split_columns(model: FactorModel, split: RiskSplit) -> Columns:
+    columns: dict[str, Any] = {f"share_{name}": split.now.by_factor[:, k] for k, name in enumerate(model.factor_names)}
+    return {
+        **columns,
+        "share_specific": split.now.specific,
+        "split_vol": split.now.vol,
+        "split_vol_equal_weighted": split.equal_weighted.vol,
+        "r_squared": split.r_squared,
+        "diversifiable_share": split.diversifiable_share,
         "split_ratio": split.split_ratio,
     }
-    for k, name in enumerate(model.factor_names):
-        columns[f"share_{name}"] = split.by_factor[:, k]
-    return columns

@@ -6,7 +6,8 @@ import dagster as dg
 import numpy as np
 from sqlalchemy import Connection
 
-from assets.numerics import risk, volatility
+from assets.numerics import volatility
+from assets.numerics.value_at_risk import LOSSES, value_at_risk
 from assets.shared import portfolio_rows
 from assets.shared.definition import Frame, table_asset
 from assets.shared.portfolio_rows import PortfolioResult
@@ -41,10 +42,11 @@ def _compute(_connection: Connection, loaded: Valuation) -> Columns:
     # A series a session: each has its own weights, so each is as of its last return.
     last = [len(loaded.series.returns) - 1]
     found = volatility.volatility(loaded.series.returns, last)
-    at_risk = risk.value_at_risk(loaded.series, found.forecast_vol_21d[0])
+    at_risk = value_at_risk(loaded.series.returns, found.forecast_vol_21d[0])
     columns: dict[str, Any] = volatility_columns(found)
-    for name in ("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal"):
+    for name in LOSSES:
         columns[name] = getattr(at_risk, name)
+    columns["return_1d"] = loaded.returns_1d()
     columns["return_coverage"] = loaded.series.return_coverage
     columns["low_coverage"] = loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int)
     reasons = zip(loaded.weights.reason, columns["reason"], at_risk.reason, strict=True)

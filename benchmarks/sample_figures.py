@@ -6,15 +6,21 @@ prints them as they stand in the document; `tests/unit/test_docs_numerics.py` ho
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from assets.factor_models import SAMPLE_5
 from assets.numerics import regression, risk
-from assets.numerics.arrays import DateArray, FloatArray, IntArray
+from assets.numerics.arrays import BoolArray, DateArray, FloatArray, IntArray
 from assets.numerics.constants import LOOKBACK_RETURNS, MONTH, SESSIONS_A_YEAR, TREND_WINDOW
+from assets.numerics.factor_windows import factor_windows
 from assets.numerics.portfolio import Positions, Weights, weigh
+from assets.numerics.residuals import Residuals, residuals
 from assets.numerics.returns import simple_returns
+from assets.numerics.risk import ReturnSeries, RiskSplit
+from assets.numerics.value_at_risk import value_at_risk
 from assets.numerics.volatility import volatility
 from resources.sources.sample import SampleSource
 
@@ -22,12 +28,22 @@ STOCKS = 20
 FIRST = np.datetime64("2018-12-31")
 BOOKS = 100
 SERIES = 20_000
+KINDS = ("long", "long and short", "one industry", "pairs")
+INDUSTRIES = (
+    ("AAPL", "AMD", "MSFT"),
+    ("CVX", "RRC", "XOM"),
+    ("JNJ", "LLY", "MRK", "PFE", "UNH"),
+    ("KO", "PEP", "PG"),
+    ("BBY", "HD", "WMT"),
+    ("BAC", "JPM"),
+)
+AT_RISK = {"normal": "var_99_1d_normal", "historical": "var_99_1d_historical", "filtered": "var_99_1d"}
 METHODS = {"realized 21": "realized_vol_21d", "EWMA 0.94": "ewma_vol", "forecast": "forecast_vol_21d"}
 
 
 def main() -> None:
     """Print all figures."""
-    for table in (forecast_table(), split_table(), trend_table()):
+    for table in (forecast_table(), split_table(), ratio_table(), coverage_table(), trend_table()):
         print("\n".join(table), end="\n\n")  # noqa: T201
 
 
@@ -71,26 +87,120 @@ def _qlike(actual: FloatArray, forecast: FloatArray) -> FloatArray:
 
 
 def split_table() -> list[str]:
-    """Variance of the split by realized variance, of random books at every month-end."""
-    lines = [_row("random books", "0.85-1.15", "0.70-1.30", "1% to 99%"), _row("---", *["---:"] * 3)]
-    for label, long_only in (("long, 10 to 20 stocks", True), ("long and short, 20 stocks", False)):
-        ratio = np.concatenate(list(_split_ratios(np.random.default_rng(1), long_only=long_only)))
-        near, wide = (np.mean((ratio > low) & (ratio < high)) for low, high in ((0.85, 1.15), (0.70, 1.30)))
-        low, high = np.quantile(ratio, (0.01, 0.99))
-        lines.append(_row(label, f"{near:.1%}", f"{wide:.1%}", f"{low:.2f} to {high:.2f}"))
+    """Mean QLIKE of what the split, and the book's own series, say of the variance of the next 21 sessions."""
+    lines = [
+        _row("books", "as if independent", "own residuals", "scaled to now", "forecast"),
+        _row("---", *["---:"] * 4),
+    ]
+    return [*lines, *(_row(kind, *_best_bold(list(split_losses(kind).values()), 3)) for kind in KINDS)]
+
+
+def split_losses(kind: str) -> dict[str, float]:
+    """Mean QLIKE by method, of random books of a kind at every month-end of the sample with 21 sessions after it."""
+    losses: dict[str, list[FloatArray]] = {}
+    for found in _books(kind):
+        known = found.ends + MONTH < len(found.returns)
+        ahead = np.stack([_ahead(found, d) for d in np.flatnonzero(known)])
+        split, own = found.split, found.residuals.variance
+        independent = split.equal_weighted.vol**2 + SESSIONS_A_YEAR * (split.diversifiable_share - 1) * own
+        forecast = volatility(found.series.returns, [LOOKBACK_RETURNS - 1]).forecast_vol_21d[0]
+        methods = {
+            "as if independent": independent,
+            "own residuals": split.equal_weighted.vol**2,
+            "scaled to now": split.now.vol**2,
+            "forecast": forecast**2,
+        }
+        for name, variance in methods.items():
+            losses.setdefault(name, []).append(_qlike(ahead, variance[known]))
+    return {name: float(np.mean(loss)) for name, loss in losses.items()}
+
+
+def ratio_table() -> list[str]:
+    """Variance of the split by realized variance, of random books: the range of the middle 98%."""
+    lines = [_row("books", "as if independent", "own residuals"), _row("---", "---:", "---:")]
+    return [*lines, *(_row(kind, *map(_middle, _ratios(kind))) for kind in KINDS)]
+
+
+def _ratios(kind: str) -> tuple[FloatArray, FloatArray]:
+    """Split by realized variance, as if independent and by the book's own residuals."""
+    old, new = [], []
+    for found in _books(kind):
+        split, own = found.split, found.residuals.variance
+        new.append(split.split_ratio)
+        share = SESSIONS_A_YEAR * own / split.equal_weighted.vol**2
+        old.append(split.split_ratio * (1 + (split.diversifiable_share - 1) * share))
+    return np.concatenate(old), np.concatenate(new)
+
+
+def _middle(ratios: FloatArray) -> str:
+    low, high = np.quantile(ratios, (0.01, 0.99))
+    return f"{low:.2f} to {high:.2f}"
+
+
+@dataclass(frozen=True)
+class _Book:
+    """A random book of constant weights at the sample's month-ends."""
+
+    returns: FloatArray
+    ends: IntArray
+    weights: Weights
+    residuals: Residuals
+    series: ReturnSeries
+    split: RiskSplit
+
+
+def _books(kind: str) -> Iterator[_Book]:
+    rng = np.random.default_rng(1)
+    days, returns, factors = _sample()
+    ends, stocks = _month_ends(days), returns[:, :STOCKS]
+    fits = regression.fit(stocks, factors, ends, factor_names=SAMPLE_5.factor_names)
+    windows = factor_windows(factors, ends)
+    for _ in range(BOOKS):
+        weights = _weights(_random_values(rng, kind), len(ends))
+        found = residuals(weights, fits.beta, stocks, windows)
+        series = risk.return_series(weights, stocks, ends)
+        split = risk.split_risk(found, windows, fits.r_squared, stocks, series)
+        yield _Book(stocks, ends, weights, found, series, split)
+
+
+def _ahead(found: _Book, d: int) -> float:
+    """Annual variance of the 21 sessions after month-end d, zero mean."""
+    after = slice(found.ends[d] + 1, found.ends[d] + 1 + MONTH)
+    return float(SESSIONS_A_YEAR * np.mean((found.returns[after] @ found.weights.weight[d]) ** 2))
+
+
+# --- value at risk
+
+
+def coverage_table() -> list[str]:
+    """How often 99% value at risk was exceeded, by method and year, over all random books and sessions."""
+    counted = {kind: exceeded(kind) for kind in ("long", "long and short")}
+    years = counted["long"][0].astype("datetime64[Y]").astype(int) + 1970
+    lines = [_row("99% exceeded in", *(f"{kind}: {name}" for kind in counted for name in AT_RISK))]
+    lines.append(_row("---", *["---:"] * (2 * len(AT_RISK))))
+    for label, chosen in [*((str(year), years == year) for year in np.unique(years)), ("all", years > 0)]:
+        shares = (lost[chosen].mean() for _, found in counted.values() for lost in found.values())
+        lines.append(_row(label, *(f"{share:.2%}" for share in shares)))
     return lines
 
 
-def _split_ratios(rng: np.random.Generator, *, long_only: bool) -> Iterator[FloatArray]:
-    days, returns, factors = _sample()
-    ends = _month_ends(days)
-    names = SAMPLE_5.factor_names
-    fits = regression.fit(returns[:, :STOCKS], factors, ends, factor_names=names)
-    covariance = regression.factor_covariance(factors, ends)
+def exceeded(kind: str) -> tuple[DateArray, dict[str, BoolArray]]:
+    """(D,) sessions, and by method (D, books) whether more was lost than the value at risk of the day before."""
+    rng = np.random.default_rng(1)
+    days, returns, _ = _sample()
+    targets = np.arange(LOOKBACK_RETURNS, len(days))
+    found: dict[str, list[BoolArray]] = {name: [] for name in AT_RISK}
     for _ in range(BOOKS):
-        weights = _random_book(rng, len(ends), long_only=long_only)
-        series = risk.return_series(weights, returns[:, :STOCKS], ends)
-        yield risk.split_risk(weights, fits.beta, fits.residual_vol, covariance, series).split_ratio
+        weights = _weights(_random_values(rng, kind), len(targets))
+        series = risk.return_series(weights, returns[:, :STOCKS], targets)
+        forecast = volatility(series.returns, [LOOKBACK_RETURNS - 1]).forecast_vol_21d[0]
+        at_risk = value_at_risk(series.returns, forecast)
+        for name, field in AT_RISK.items():
+            found[name].append(-series.returns[-1, 1:] > getattr(at_risk, field)[:-1])
+    return days[targets[1:]], {name: np.column_stack(books) for name, books in found.items()}
+
+
+# --- books
 
 
 def _month_ends(days: DateArray) -> IntArray:
@@ -100,13 +210,27 @@ def _month_ends(days: DateArray) -> IntArray:
     return np.flatnonzero(last & (np.arange(len(days)) >= LOOKBACK_RETURNS))
 
 
-def _random_book(rng: np.random.Generator, n_sessions: int, *, long_only: bool) -> Weights:
-    """Stocks of random value, the same on every session."""
-    count = rng.integers(10, STOCKS, endpoint=True) if long_only else STOCKS
+def _random_values(rng: np.random.Generator, kind: str) -> FloatArray:
+    """(S,) values of a random book: of 10 to 20 stocks, of all, of one industry, or of two stocks of one."""
     value = np.zeros(STOCKS)
-    value[rng.permutation(STOCKS)[:count]] = rng.uniform(0.5, 1.5, count)
-    if not long_only:
+    names = np.array(_symbols())
+    if kind == "long":
+        chosen = rng.permutation(STOCKS)[: rng.integers(10, STOCKS, endpoint=True)]
+    elif kind == "long and short":
+        chosen = np.arange(STOCKS)
+    else:
+        industry = INDUSTRIES[rng.integers(len(INDUSTRIES))]
+        chosen = rng.permutation(np.flatnonzero(np.isin(names, industry)))[: 2 if kind == "pairs" else None]
+    value[chosen] = rng.uniform(0.5, 1.5, len(chosen))
+    if kind == "long and short":
         value *= rng.choice([-1.0, 1.0], STOCKS)
+    if kind == "pairs":
+        value[chosen] = 1.0, -1.0
+    return value
+
+
+def _weights(value: FloatArray, n_sessions: int) -> Weights:
+    """The same values on every session."""
     shape = (n_sessions, STOCKS)
     no = np.zeros(shape, dtype=bool)
     values = np.broadcast_to(value, shape)
@@ -130,6 +254,12 @@ def trend_table() -> list[str]:
 # --- shared
 
 
+@cache
+def _symbols() -> tuple[str, ...]:
+    return tuple(SampleSource().symbols())
+
+
+@cache
 def _sample() -> tuple[DateArray, FloatArray, FloatArray]:
     """The sample's sessions (T,), the returns of its stocks first (T, S), and the factors of its model (T, K)."""
     source = SampleSource()

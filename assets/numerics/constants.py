@@ -19,6 +19,21 @@ RECENT_SESSIONS = WEEK
 MAX_VIF = 10.0
 MAX_CONDITION = 1e6
 RIDGE_KAPPA = 0.2
+MAX_RETURN = 5.0
+"""A larger return without a split is kept, and every window that holds it is flagged."""
+PRIOR_MARKET = 1.0
+"""The market beta that method ``bayes`` expects of a symbol; of the others it expects 0."""
+PRIOR_SPREAD = {
+    "market": 0.15,
+    "value": 0.55,
+    "growth": 0.55,
+    "momentum": 0.58,
+    "quality": 0.67,
+    "size": 0.23,
+    "low_volatility": 1.07,
+    "interest_rate": 0.13,
+}
+"""How far betas of US stocks lie about what is expected (standard deviation), measured on 2014-2018, fixed."""
 
 # Volatility of a series
 VOL_WINDOW = 252
@@ -38,7 +53,12 @@ MIN_COVERAGE = 0.80
 COVERAGE_WINDOW = QUARTER
 RISK_WINDOW = 252
 MIN_RISK_OBS = 126
+MIN_RESIDUAL_COVERAGE = 0.5
+"""A session on which a smaller share of the covered weights has a return has no residual."""
 VAR_TAILS = (0.05, 0.01)
+SHORTFALL_TAIL = 0.025
+COVERED_SESSIONS = 252
+"""Sessions over which exceedances of value at risk are counted."""
 SPLIT_RATIO_BAND = (0.7, 1.3)
 
 LOOKBACK_RETURNS = max(BETA_WINDOW, VOL_WINDOW, TREND_WINDOW, PERCENTILE_HISTORY + MONTH, RISK_WINDOW)

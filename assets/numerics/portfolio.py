@@ -95,8 +95,6 @@ class Exposures:
 
     exposure: FloatArray
     """(D, K) sum of weight times beta over the symbols that have one, not rescaled."""
-    se: FloatArray
-    """(D, K) standard errors, symbols taken as independent."""
     market_total: FloatArray
     """(D,) beta to the market with what the other factors carry of it."""
     weight_coverage: FloatArray
@@ -108,7 +106,13 @@ class Exposures:
 
 
 def value_positions(
-    lots: Lots, close: FloatArray, split: FloatArray, sessions: DateArray, targets: npt.ArrayLike
+    lots: Lots,
+    close: FloatArray,
+    split: FloatArray,
+    sessions: DateArray,
+    targets: npt.ArrayLike,
+    *,
+    still_held: IntArray | None = None,
 ) -> Positions:
     """Value every symbol at its last close at or before each target session, carried over splits.
 
@@ -120,6 +124,7 @@ def value_positions(
     :param split: (T, S) new shares for one old, effective on the session; NaN counts as 1.
     :param sessions: (T,) the dates of the rows, ascending.
     :param targets: (D,) strictly ascending rows.
+    :param still_held: (D,) rows on which a lot must be active as well to count.
     :raises ValueError: a basis that is not among the sessions, targets that are not ascending rows.
     """
     rows = checked_targets(targets, len(sessions))
@@ -130,7 +135,9 @@ def value_positions(
     last = np.maximum.accumulate(np.where(quoted, np.arange(len(close))[:, None], -1), axis=0)[rows]
     carried = np.where(last >= 0, np.take_along_axis(close * growth, np.maximum(last, 0), axis=0), np.nan)
 
-    active = (lots.entry_date <= sessions[rows, None]) & ~(lots.exit_date <= sessions[rows, None])
+    active = _active(lots, sessions[rows])
+    if still_held is not None:
+        active &= _active(lots, sessions[still_held])
     market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
     value = np.where(np.isfinite(market), market, lots.quantity * lots.entry_price)
     held = _by_symbol(active.astype(np.float64), lots.symbol, n_symbols) > 0
@@ -171,15 +178,12 @@ def weigh(positions: Positions, equity: float | None = None) -> Weights:
     )
 
 
-def expose(
-    weights: Weights, beta: FloatArray, se: FloatArray, market_total: FloatArray, quality: CodeArray
-) -> Exposures:
-    """Add up the symbols' exposures: ``sum_i w_i beta_ik``, ``se_k = sqrt(sum_i w_i^2 se_ik^2)``.
+def expose(weights: Weights, beta: FloatArray, market_total: FloatArray, quality: CodeArray) -> Exposures:
+    """Add up the symbols' exposures: ``sum_i w_i beta_ik``. How exact they are is for ``residuals`` to say.
 
     A symbol has betas when all K are finite; the others are not taken as 0 but left to ``weight_coverage``.
 
     :param beta: (D, S, K), like the other fields of ``regression.Fits``; NaN where there is none.
-    :param se: (D, S, K).
     :param market_total: (D, S).
     :param quality: (D, S) codes of Quality.
     """
@@ -189,15 +193,20 @@ def expose(
     uncovered = coverage <= 0
     void = has_reason(weights.reason) | uncovered
     qualities = np.where(covered & weights.held, quality, Quality.FULL_HISTORY)
-    beta, se = (np.where(covered[..., None], loadings, 0.0) for loadings in (beta, se))
+    beta = np.where(covered[..., None], beta, 0.0)
     return Exposures(
         exposure=np.where(void[:, None], np.nan, np.einsum("ds,dsk->dk", weight, beta)),
-        se=np.where(void[:, None], np.nan, np.sqrt(np.einsum("ds,dsk->dk", weight**2, se**2))),
         market_total=np.where(void, np.nan, (weight * np.where(covered, market_total, 0.0)).sum(axis=1)),
         weight_coverage=coverage,
         quality=np.where(void, Quality.FAILED, qualities.min(axis=1, initial=Quality.FULL_HISTORY)).astype(np.int8),
         reason=first_reason(void.shape, (has_reason(weights.reason), weights.reason), (uncovered, NOT_COVERED)),
     )
+
+
+def _active(lots: Lots, days: DateArray) -> BoolArray:
+    """(D, L) lots held on each day."""
+    active: BoolArray = (lots.entry_date <= days[:, None]) & ~(lots.exit_date <= days[:, None])
+    return active
 
 
 def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:

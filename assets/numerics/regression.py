@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,8 @@ from assets.numerics.constants import (
     MAX_VIF,
     MIN_OBS,
     MIN_OBS_BEYOND_FACTORS,
+    PRIOR_MARKET,
+    PRIOR_SPREAD,
     RECENT_SESSIONS,
     RIDGE_KAPPA,
     SESSIONS_A_YEAR,
@@ -31,7 +33,7 @@ from assets.numerics.constants import (
 from assets.numerics.kernel import Projection, Windows
 from assets.numerics.windows import checked_targets, count_texts, first_reason, has_reason, session_rows, trailing_sum
 
-Method = Literal["ols", "ridge", "univariate"]
+Method = Literal["ols", "ridge", "univariate", "bayes"]
 
 MARKET = "market"
 DEPENDENT = "Factors are linearly dependent"
@@ -52,9 +54,10 @@ class Quality(IntEnum):
 
     FAILED = 0
     INSUFFICIENT_HISTORY = 1
-    COLLINEAR = 2
-    LIMITED_HISTORY = 3
-    FULL_HISTORY = 4
+    OUTLIER = 2
+    COLLINEAR = 3
+    LIMITED_HISTORY = 4
+    FULL_HISTORY = 5
 
     @property
     def label(self) -> str:
@@ -63,7 +66,7 @@ class Quality(IntEnum):
 
 
 QUALITY_LABELS: TextArray = np.array([quality.label for quality in Quality], dtype=object)
-"""(5,) labels by code: ``QUALITY_LABELS[fits.quality]``."""
+"""(6,) labels by code: ``QUALITY_LABELS[fits.quality]``."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def fit(
     method: Method = "ols",
     window: int = BETA_WINDOW,
     min_obs: int = MIN_OBS,
+    outliers: BoolArray | None = None,
 ) -> Fits:
     """Regress every symbol on the factors, over the window that ends at each target session.
 
@@ -152,10 +156,13 @@ def fit(
     :param factors: (T, K) decimal factor returns; the market, if the model has one, is the first.
     :param targets: (D,) strictly ascending rows.
     :param method: ``ols``; ``ridge`` (styles net of the market are shrunk, market and intercept are not: Hoerl &
-        Kennard 1970); ``univariate`` (one regression a factor; fit and condition are those of the market's).
+        Kennard 1970); ``univariate`` (one regression a factor; fit and condition are those of the market's); ``bayes``
+        (least squares weighed against a fixed prior of each factor: Vasicek 1973).
     :param window: sessions of a window.
     :param min_obs: a symbol with fewer sessions, or fewer than K + 10, has no numbers.
     :param factor_names: (K,) different names; the market's is ``market``.
+    :param outliers: (T, S) returns that are not believed, from ``returns.outliers``; a window that holds one says so in
+        its quality, and counts it.
     :raises ValueError: names that do not fit the factors, a market that is not the first (``ridge`` and ``univariate``
         need one), targets that are not ascending rows, a window too short for the factors.
     """
@@ -169,7 +176,15 @@ def fit(
     if ends.size:
         start, stop = int(ends[0]) - window + 1, int(ends[-1]) + 1
         _fill(fits, session_rows(returns, start, stop), session_rows(factors, start, stop), ends - start, model)
+        if outliers is not None and outliers.any():
+            _flag(fits, outliers & np.isfinite(factors).all(axis=1, keepdims=True), ends, window)
     return fits
+
+
+def _flag(fits: Fits, outliers: BoolArray, ends: IntArray, window: int) -> None:
+    """Say which windows (D, S) hold an outlier (T, S)."""
+    held = trailing_sum(outliers.astype(np.int16), window)[ends] > 0
+    fits.quality[held & (fits.quality > Quality.OUTLIER)] = Quality.OUTLIER
 
 
 def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int = BETA_WINDOW) -> FloatArray:
@@ -195,8 +210,10 @@ def factor_covariance(factors: FloatArray, targets: npt.ArrayLike, window: int =
 def _check_names(names: Sequence[str], n_factors: int, method: Method) -> None:
     if len(names) != n_factors or len(set(names)) != n_factors or not n_factors:
         raise ValueError(f"factor_names must name {n_factors} different factors, got {list(names)}")
-    if names[0] != MARKET and (MARKET in names or method != "ols"):
+    if names[0] != MARKET and (MARKET in names or method in ("ridge", "univariate")):
         raise ValueError(f"the first factor must be {MARKET!r} for method {method!r}, got {list(names)}")
+    if method == "bayes" and not set(names) <= set(PRIOR_SPREAD):
+        raise ValueError(f"method 'bayes' has a prior for {sorted(PRIOR_SPREAD)}, got {list(names)}")
 
 
 def _blank_fits(n_targets: int, n_symbols: int, n_factors: int) -> Fits:
@@ -337,18 +354,52 @@ def _univariate(projection: Projection, beta: FloatArray, se: FloatArray) -> _Re
     return rss[:, 0], variance[:, 0]
 
 
+def prior(names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """What method ``bayes`` expects of a beta before it sees returns: (K,) means and standard deviations."""
+    return (
+        np.array([PRIOR_MARKET if name == MARKET else 0.0 for name in names]),
+        np.array([PRIOR_SPREAD[name] for name in names]),
+    )
+
+
+def _bayes(names: Sequence[str], projection: Projection, beta: FloatArray, se: FloatArray) -> _Residuals:
+    """Posterior of normal betas: mean ``(G/s^2 + T)^-1 (G b/s^2 + T beta_0)``, covariance ``(G/s^2 + T)^-1``.
+
+    G is the centred X'X, b and s^2 those of ``ols``, ``T = diag(1 / tau^2)`` of the prior. With ``R tau = U D V'``, R
+    the triangle of G, both are diagonal in the basis V whatever a symbol's s^2: symbols without gaps share it.
+    """
+    mean, spread = prior(names)
+    centred, w = projection.r[:, 1:, 1:], projection.w[:, 1:]
+    variance = projection.rss / np.maximum(projection.n_obs - len(names) - 1, 1)
+    left, size, right = np.linalg.svd(np.moveaxis(centred * spread[:, None], 3, 1))
+    to_basis, basis = np.moveaxis(np.swapaxes(left, 2, 3), 1, 3), np.moveaxis(right, 1, 3)
+    size = np.moveaxis(size, 1, 2)
+    total = size**2 + variance[:, None]
+    data = size * kernel.times(to_basis, w)
+    expected = variance[:, None] * np.einsum("bijs,j->bis", basis, mean / spread)
+    out = np.swapaxes(basis, 1, 2) * spread[:, None, None]
+    kernel.times(out, (data + expected) / total, out=beta)
+    np.sqrt(kernel.times(out**2, np.broadcast_to(variance[:, None] / total, w.shape)), out=se)
+    rss = projection.rss + ((w - kernel.times(centred, beta)) ** 2).sum(axis=1)
+    return rss, rss / np.maximum(projection.n_obs - len(names) - 1, 1)
+
+
+def _method(model: _Model) -> Callable[[Projection, FloatArray, FloatArray], _Residuals]:
+    """What writes betas and standard errors (B, K, S) where they belong."""
+    return partial(_bayes, model.names) if model.method == "bayes" else _METHODS[model.method]
+
+
 _METHODS: dict[Method, Callable[[Projection, FloatArray, FloatArray], _Residuals]] = {
     "ols": _ols,
     "ridge": _ridge,
     "univariate": _univariate,
 }
-"""They write betas and standard errors (B, K, S) where they belong."""
 
 
 def _solve(fits: Fits, factors: _Factors, projection: Projection, recent: BoolArray, model: _Model) -> None:
     """Fill fits, whose D sessions and S symbols are those of the projection."""
     beta, se = np.swapaxes(fits.beta, 1, 2), np.swapaxes(fits.se, 1, 2)
-    rss, variance = _METHODS[model.method](projection, beta, se)
+    rss, variance = _method(model)(projection, beta, se)
     with np.errstate(divide="ignore", invalid="ignore"):
         np.subtract(1.0, rss / projection.tss, out=fits.r_squared)
     np.sqrt(SESSIONS_A_YEAR * variance, out=fits.residual_vol)

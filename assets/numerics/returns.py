@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from assets.numerics.arrays import FloatArray
+from assets.numerics.arrays import BoolArray, FloatArray
+from assets.numerics.constants import MAX_RETURN
 
 
 def simple_returns(close: FloatArray, dividend: FloatArray, split: FloatArray) -> FloatArray:
@@ -21,3 +22,12 @@ def simple_returns(close: FloatArray, dividend: FloatArray, split: FloatArray) -
     dividend, split = np.nan_to_num(dividend[1:], nan=0.0), np.nan_to_num(split[1:], nan=1.0)
     returns[1:] = (close[1:] + dividend) * split / close[:-1] - 1.0
     return returns
+
+
+def outliers(returns: FloatArray, split: FloatArray) -> BoolArray:
+    """(T, S) returns above 500% on a session without a split: more likely a misprint than a price.
+
+    They are kept; what is computed from them says so.
+    """
+    jumps: BoolArray = (np.abs(returns) > MAX_RETURN) & (np.nan_to_num(split, nan=1.0) == 1.0)
+    return jumps

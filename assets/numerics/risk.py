@@ -1,15 +1,15 @@
-"""How much a portfolio may lose: its return series with today's weights, where its risk comes from, value at risk.
+"""How much a portfolio moves, and where that comes from: its return series with today's weights, its risk split.
 
-Volatility of the series is ``volatility``'s business; weights and exposures are ``portfolio``'s.
+Volatility of the series is ``volatility``'s business, what may be lost in a session ``value_at_risk``'s; weights and
+exposures are ``portfolio``'s, what the factors leave ``residuals``'.
 """
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from assets.numerics.arrays import BoolArray, FloatArray, TextArray
+from assets.numerics.arrays import BoolArray, FloatArray
 from assets.numerics.constants import (
     COVERAGE_WINDOW,
     LOOKBACK_RETURNS,
@@ -17,14 +17,16 @@ from assets.numerics.constants import (
     MIN_RISK_OBS,
     RISK_WINDOW,
     SESSIONS_A_YEAR,
-    VAR_TAILS,
 )
+from assets.numerics.factor_windows import FactorWindows, cut
 from assets.numerics.portfolio import Weights
-from assets.numerics.windows import checked_targets, count_texts, first_reason, session_rows
+from assets.numerics.residuals import Residuals, symbol_shares, symbol_variances
+from assets.numerics.volatility import har_variance
+from assets.numerics.windows import checked_targets, session_rows
 
-_QUANTILES = np.array([NormalDist().inv_cdf(tail) for tail in VAR_TAILS])
-"""Of the standard normal; scipy has them too, a fifth of a second later."""
 NO_SPLIT_UNIVARIATE = "Univariate betas do not add up"
+_ROUNDING = 1e-13
+"""A part of the variance below this share of the whole is rounding."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +52,32 @@ class ReturnSeries:
 
 
 @dataclass(frozen=True)
-class RiskSplit:
-    """Where the variance of the covered part of the portfolio comes from; NaN where there is none."""
+class Shares:
+    """A variance of the covered part of the portfolio, and who has it; NaN where there is none."""
 
     by_factor: FloatArray
     """(D, K) share of each factor, styles net of the market; a hedge is negative."""
     specific: FloatArray
-    """(D,) share of the symbols' own risk; with by_factor it adds up to 1."""
-    by_position: FloatArray
-    """(D, S) share of each symbol; they add up to 1, a hedge is negative."""
-    split_vol: FloatArray
-    """(D,) annualised volatility of the split."""
-    split_ratio: FloatArray
-    """(D,) variance of the split by that of the last 252 portfolio returns; NaN with fewer than 126 of them."""
+    """(D,) share of the residual; with by_factor it adds up to 1."""
+    vol: FloatArray
+    """(D,) annualised volatility: the whole."""
 
 
 @dataclass(frozen=True)
-class ValueAtRisk:
-    """One-session value at risk on D sessions, as a fraction of the denominator of the weights; positive is a loss."""
+class RiskSplit:
+    """Where the variance of the covered part of the portfolio comes from; NaN where there is none."""
 
-    var_95_1d: FloatArray
-    """(D,) historical: quantile of the last 252 portfolio returns; NaN with fewer than 126 of them."""
-    var_99_1d: FloatArray
-    """(D,) historical; rests on the two or three worst days of the year."""
-    var_95_1d_normal: FloatArray
-    """(D,) normal, zero mean, with the forecast volatility."""
-    var_99_1d_normal: FloatArray
-    """(D,) normal; exceeded on 1.5-2% of days."""
-    reason: TextArray
-    """(D,) why the historical numbers are missing, else None."""
+    now: Shares
+    """Factors and residual scaled to their forecast variances: what the next month's risk is made of."""
+    equal_weighted: Shares
+    """Over the window, every session alike."""
+    r_squared: FloatArray
+    """(D,) share of the equal-weighted variance that the factors explain."""
+    diversifiable_share: FloatArray
+    """(D,) residual variance, were the symbols' residuals independent, by what it is. Below 1 the positions move
+    together beyond the factors; above 1 they hedge each other."""
+    split_ratio: FloatArray
+    """(D,) equal-weighted variance by that of the last 252 portfolio returns; NaN with fewer than 126 of them."""
 
 
 def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike) -> ReturnSeries:
@@ -95,71 +94,103 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     start, stop = (int(ends[0]) - LOOKBACK_RETURNS + 1, int(ends[-1]) + 1) if ends.size else (1 - LOOKBACK_RETURNS, 0)
     rows = session_rows(returns, start, stop)
     finite = np.isfinite(rows)
-    window = np.arange(1 - LOOKBACK_RETURNS, 1)[:, None] + (ends - start), np.arange(len(ends))
-    total = (np.where(finite, rows, 0.0) @ np.nan_to_num(weights.weight).T)[window]
-    coverage = (finite.astype(np.float64) @ weights.gross_share.T)[window]
-    coverage = np.where(weights.gross > 0, coverage, weights.coverage(np.zeros(weights.held.shape, dtype=bool)))
-    return ReturnSeries(total / np.where(coverage > 0, coverage, np.nan), coverage)
+    total = cut(np.nan_to_num(weights.weight) @ np.where(finite, rows, 0.0).T, ends - ends[:1], LOOKBACK_RETURNS)
+    gaps = np.flatnonzero(~finite.all(axis=0) & (weights.gross_share > 0).any(axis=0))
+    nothing = weights.coverage(np.zeros(weights.held.shape, dtype=bool))  # 1 where there is nothing but cash
+    coverage = np.broadcast_to(np.where(weights.gross > 0, 1.0, nothing)[:, None], total.shape)
+    if gaps.size:
+        lost = weights.gross_share[:, gaps] @ (~finite[:, gaps]).astype(np.float64).T
+        coverage = coverage - cut(lost, ends - ends[:1], LOOKBACK_RETURNS)
+        coverage = np.where(coverage > _ROUNDING, coverage, 0.0)
+    if (coverage != 1.0).any():
+        total = total / np.where(coverage > 0, coverage, np.nan)
+    return ReturnSeries(total.T, coverage.T)
+
+
+def session_returns(weights: Weights, returns: FloatArray) -> FloatArray:
+    """(D,) return of one session, by the weights (D, S) of the session before: what value at risk is held against.
+
+    :param returns: (D, S) of the session; NaN where there is none: as in ``return_series``.
+    """
+    finite = np.isfinite(returns)
+    coverage = weights.coverage(finite)
+    total = (weights.weight * np.where(finite, returns, 0.0)).sum(axis=1)
+    session: FloatArray = total / np.where(coverage > _ROUNDING, coverage, np.nan)
+    return session
 
 
 def split_risk(
-    weights: Weights,
-    beta: FloatArray,
-    residual_vol: FloatArray,
-    covariance: FloatArray,
+    found: Residuals,
+    windows: FactorWindows,
+    r_squared: FloatArray,
+    returns: FloatArray,
     series: ReturnSeries,
     market: int | None = 0,
 ) -> RiskSplit:
-    """Split the variance ``b'Fb + sum_i w_i^2 s_i^2`` of the covered part by factors and by positions.
+    """Split the variance ``b'Fb + v_e`` of the covered part by factors and residual, as of now and equal-weighted.
 
-    Weights are those of the symbols that have betas, rescaled by their share of gross value. Styles count net of the
-    market (Grinold & Kahn): the market has ``b_T^2 F_mm`` with ``b_T = (F b)_m / F_mm``, style k ``b_k (G b)_k`` with G
-    the covariance of the styles net of the market. Joint models only: univariate betas do not add up.
+    b are the covered part's exposures, F the covariance of the factors, v_e the variance of the book's own residuals,
+    in which the positions' common movement beyond the factors counts. As of now F is scaled to the factors' forecast
+    variances and v_e is ``HAR(e) W / (W - K - 1)``. Styles count net of the market (Grinold & Kahn): the market has
+    ``b_T^2 F_mm`` with ``b_T = (F b)_m / F_mm``, style k ``b_k (G b)_k`` with G the covariance of the styles net of the
+    market. Joint models only: univariate betas do not add up.
 
-    :param beta: (D, S, K); NaN where there is none.
-    :param residual_vol: (D, S) annualised.
-    :param covariance: (D, K, K) of the factors' returns of a session, from ``regression.factor_covariance``.
+    :param r_squared: (D, S) of the symbols' fits.
+    :param returns: (T, S) as in ``residuals.residuals``.
     :param market: the market's column; without one, factor k has ``b_k (F b)_k``.
     """
-    covered = np.all(np.isfinite(beta), axis=2) & np.isfinite(residual_vol)
-    coverage = weights.coverage(covered)[:, None]
-    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, np.nan)
-    beta = np.where(covered[..., None], beta, 0.0)
-    own = weight * np.where(covered, residual_vol, 0.0) ** 2 / SESSIONS_A_YEAR
-    exposure = np.einsum("ds,dsk->dk", weight, beta)
-    pull = np.einsum("dkj,dj->dk", covariance, exposure)
-    specific = (weight * own).sum(axis=1)
-    variance = (exposure * pull).sum(axis=1) + specific
-    total = np.where(variance > 0, variance, np.nan)
+    own = residual_variances(found, windows)
+    equal = _split(found, windows.covariance, own[0], market)
+    now = _split(found, windows.scaled, own[1], market)
+    independent = (found.weight**2 * symbol_variances(found, r_squared, returns, windows)).sum(axis=1)
+    moving = own[0] > 0
+    variance = equal.vol**2 / SESSIONS_A_YEAR
     return RiskSplit(
-        by_factor=_by_factor(exposure, pull, covariance, market) / total[:, None],
-        specific=specific / total,
-        by_position=weight * (np.einsum("dsk,dk->ds", beta, pull) + own) / total[:, None],
-        split_vol=np.sqrt(SESSIONS_A_YEAR * total),
-        split_ratio=total / _variance(series.returns[-RISK_WINDOW:]),
+        now=now,
+        equal_weighted=equal,
+        r_squared=1.0 - equal.specific,
+        diversifiable_share=np.where(moving, independent / np.where(moving, own[0], 1.0), np.nan),
+        split_ratio=variance / _variance(series.returns[-RISK_WINDOW:]),
     )
 
 
-def value_at_risk(series: ReturnSeries, forecast_vol: FloatArray) -> ValueAtRisk:
-    """Historical and normal value at risk of one session.
+def position_shares(
+    found: Residuals, windows: FactorWindows, returns: FloatArray, *, equal_weighted: bool = False
+) -> FloatArray:
+    """(D, S) share of each symbol, ``u_i (b_i' F b + cov(e_i, e)) / variance``; they add up to 1, a hedge is negative.
 
-    :param series: of D sessions.
-    :param forecast_vol: (D,) annualised ``forecast_vol_21d`` of the series; NaN where there is none.
+    :param returns: (T, S) as in ``residuals.residuals``.
+    :param equal_weighted: shares of ``RiskSplit.equal_weighted`` instead of ``now``.
     """
-    recent = series.returns[-RISK_WINDOW:]
-    n_obs = np.isfinite(recent).sum(axis=0)
-    enough = n_obs >= MIN_RISK_OBS
-    historical = np.full((len(VAR_TAILS), len(n_obs)), np.nan)
-    if enough.any():
-        historical[:, enough] = -np.nanquantile(recent[:, enough], VAR_TAILS, axis=0, method="weibull")
-    normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
-    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_RISK_OBS}", RISK_WINDOW)
-    return ValueAtRisk(
-        var_95_1d=historical[0],
-        var_99_1d=historical[1],
-        var_95_1d_normal=normal[0],
-        var_99_1d_normal=normal[1],
-        reason=first_reason(n_obs.shape, (~enough, texts[n_obs])),
+    equal, now = residual_variances(found, windows)
+    covariance, own = (windows.covariance, equal) if equal_weighted else (windows.scaled, now)
+    pull = np.einsum("dkj,dj->dk", covariance, found.exposure)
+    specific = symbol_shares(found, returns, windows)
+    specific *= (own / np.where(equal > 0, equal, 1.0))[:, None]
+    by_position = found.weight * np.einsum("dsk,dk->ds", found.beta, pull) + specific
+    total = by_position.sum(axis=1)
+    shares: FloatArray = by_position / np.where(total > 0, total, np.nan)[:, None]
+    return shares
+
+
+def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatArray, FloatArray]:
+    """(D,) variance of a session of the residuals: equal-weighted, and as of now; 0 where it is rounding."""
+    n_columns = windows.window - windows.factors.shape[1] - 1
+    equal = found.variance
+    explained = np.einsum("dk,dkj,dj->d", found.exposure, windows.covariance, found.exposure)
+    now = har_variance(found.series**2, found.known) * windows.window / n_columns
+    moves = equal > _ROUNDING * explained
+    return np.where(moves, equal, 0.0), np.where(moves, now, 0.0)
+
+
+def _split(found: Residuals, covariance: FloatArray, specific: FloatArray, market: int | None) -> Shares:
+    pull = np.einsum("dkj,dj->dk", covariance, found.exposure)
+    variance = (found.exposure * pull).sum(axis=1) + specific
+    total = np.where(variance > 0, variance, np.nan)
+    return Shares(
+        by_factor=_by_factor(found.exposure, pull, covariance, market) / total[:, None],
+        specific=specific / total,
+        vol=np.sqrt(SESSIONS_A_YEAR * total),
     )
 
 
@@ -177,10 +208,13 @@ def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, m
 
 def _variance(returns: FloatArray) -> FloatArray:
     """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is 0."""
-    finite = np.isfinite(returns)
-    n_obs = finite.sum(axis=0)
-    enough = n_obs >= MIN_RISK_OBS
-    mean = np.where(finite, returns, 0.0).sum(axis=0) / np.maximum(n_obs, 1)
-    squares = (np.where(finite, returns - mean, 0.0) ** 2).sum(axis=0)
-    variance: FloatArray = np.where(enough & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
+    rows = returns.T
+    finite = np.isfinite(rows)
+    n_obs = np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
+    known = rows if finite.all() else np.where(finite, rows, 0.0)
+    centred = known - (known.sum(axis=1) / np.maximum(n_obs, 1))[:, None]
+    if not finite.all():
+        centred[~finite] = 0.0
+    squares = np.einsum("dh,dh->d", centred, centred)
+    variance: FloatArray = np.where((n_obs >= MIN_RISK_OBS) & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
     return variance

@@ -100,7 +100,10 @@ def volatility(returns: FloatArray, targets: npt.ArrayLike) -> Volatility:
         for first in range(0, rows.shape[1], step):
             block = slice(first, first + step)
             part = Volatility(**{name: values[:, block] for name, values in vars(found).items()})
-            _fill(part, rows[:, block], ends - ends[0])
+            if ends.size == 1:
+                _fill_one(part, np.ascontiguousarray(rows[:, block].T))
+            else:
+                _fill(part, rows[:, block], ends - ends[0])
     return found
 
 
@@ -149,6 +152,82 @@ def _fill(part: Volatility, returns: FloatArray, at: IntArray) -> None:
     _give_reasons(part.reason, counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier)
 
 
+def _fill_one(part: Volatility, returns: FloatArray) -> None:
+    """Fill the volatility of series (S, H) as of their last session: nothing is shared with sessions before it."""
+    finite = np.isfinite(returns)
+    whole = bool(finite.all())
+    returns = returns if whole else np.where(finite, returns, 0.0)
+    squares, known = returns**2, None if whole else finite[:, -VOL_WINDOW:]
+    counts = {window: finite[:, -window:].sum(axis=1) for window in (MONTH, QUARTER, VOL_WINDOW)}
+    history = _annualised(_variance(_month_sums(returns), _month_sums(squares), MONTH))
+    if not whole:
+        history[_month_sums(finite.astype(np.float64)) < MONTH] = np.nan
+    place, earlier = _place(history)
+    quarter = returns[:, -QUARTER:]
+    p, sign = _brown_forsythe(quarter[:, -TREND_RECENT:], quarter[:, :-TREND_RECENT])
+    realized = _annualised(_variance(quarter.sum(axis=1), squares[:, -QUARTER:].sum(axis=1), QUARTER))
+    year = squares[:, -VOL_WINDOW:]
+    enough = counts[VOL_WINDOW] >= MIN_VOL_OBS
+    month, three = (enough & (counts[window] == window) for window in (MONTH, QUARTER))
+    for name, values, there in (
+        ("realized_vol_21d", history[:, -1], month),
+        ("realized_vol_63d", realized, three),
+        ("ewma_vol", _annualised(_ratio(year @ _EWMA, finite[:, -VOL_WINDOW:] @ _EWMA)), month),
+        ("forecast_vol_21d", _annualised(har_variance(year, known)), month),
+        ("vol_trend_p", p, three),
+        ("vol_percentile", _ratio(place, earlier), month & (earlier >= MIN_PERCENTILE_OBS)),
+    ):
+        getattr(part, name)[0] = np.where(there, values, np.nan)
+    trend = np.where(p < TREND_P, sign, 0).astype(np.int8) + 1
+    part.vol_trend[0] = TREND_LABELS[np.where(three, trend, len(TREND_LABELS) - 1)]
+    part.n_obs[0] = counts[VOL_WINDOW]
+    lacking = (counts[VOL_WINDOW], MONTH - counts[MONTH], QUARTER - counts[QUARTER], earlier)
+    _give_reasons(part.reason, *(count[None] for count in lacking))
+
+
+_EWMA: FloatArray = np.power(EWMA_DECAY, np.arange(VOL_WINDOW, dtype=np.float64)[::-1])
+
+
+def _month_sums(values: FloatArray) -> FloatArray:
+    """(S, H - 20) sums of 21 neighbours, from sums of pairs of pairs: nothing is subtracted again."""
+    two = values[:, 1:] + values[:, :-1]
+    four = two[:, 2:] + two[:, :-2]
+    eight = four[:, 4:] + four[:, :-4]
+    total = eight[:, 8:-5] + eight[:, :-13]
+    total += four[:, 16:-1]
+    total += values[:, MONTH - 1 :]
+    return total
+
+
+def _place(history: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Place of the last of volatilities (S, 253) among those before: below and half the equal; and how many there are.
+
+    :returns: (S,) each.
+    """
+    today, before = history[:, -1], history[:, :-1]
+    earlier = np.isfinite(before).sum(axis=1)
+    below = np.count_nonzero(before < (today * (1.0 - _SAME))[:, None], axis=1)
+    above = np.count_nonzero(before > (today * (1.0 + _SAME))[:, None], axis=1)
+    return 0.5 * (earlier + below - above), earlier
+
+
+def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Two-sided p that the spreads of samples (S, n) and (S, m) are equal, and the sign of their difference."""
+    n, m = sample.shape[1], other.shape[1]
+    (mean, squares), (mean_other, squares_other) = _spread_of(sample), _spread_of(other)
+    difference, variance = mean - mean_other, (squares + squares_other) * (1 / n + 1 / m)
+    return _two_sided_p(difference, variance, n + m - 2), np.sign(difference)
+
+
+def _spread_of(sample: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean, and sum of squares about it, of the distances from the median of samples (S, n)."""
+    ranked, middle = np.sort(sample, axis=1), sample.shape[1] // 2
+    median = (ranked[:, middle] + ranked[:, ~middle]) / 2
+    distance = np.abs(sample - median[:, None])
+    mean = distance.mean(axis=1)
+    return mean, ((distance - mean[:, None]) ** 2).sum(axis=1)
+
+
 def _annualised(variance: FloatArray) -> FloatArray:
     """Volatility of a year from the variance of a session."""
     vol: FloatArray = np.sqrt(SESSIONS_A_YEAR * variance)
@@ -157,9 +236,13 @@ def _annualised(variance: FloatArray) -> FloatArray:
 
 def _realized(sums: _Sums, square_sums: _Sums, window: int) -> FloatArray:
     """(D, S) annualised standard deviation (ddof 1) of trailing windows, from their sums."""
-    total = square_sums[window]
-    variance = (total - sums[window] ** 2 / window) / (window - 1)
-    return _annualised(np.where(variance * window > _ROUNDING * total, variance, 0.0))
+    return _annualised(_variance(sums[window], square_sums[window], window))
+
+
+def _variance(sums: FloatArray, squares: FloatArray, window: int) -> FloatArray:
+    """Variance (ddof 1) of window returns with these sums; 0 where it is rounding."""
+    variance = (squares - sums**2 / window) / (window - 1)
+    return np.where(variance * window > _ROUNDING * squares, variance, 0.0)
 
 
 def _ewma(squares: FloatArray, finite: BoolArray, rows: slice | IntArray) -> FloatArray:
@@ -177,6 +260,31 @@ def _forecast(square_sums: _Sums, counts: dict[int, _Counts]) -> FloatArray:
     for window, weight in FORECAST_WEIGHTS.items():
         variance += square_sums[window] * _ratio(weight, counts[window])
     return _annualised(variance)
+
+
+def har_variance(squares: FloatArray, known: BoolArray | None = None) -> FloatArray:
+    """(N,) the same forecast of the variance of a session, as of the last one of squared returns (N, H).
+
+    :param known: (N, H) which squares there are (the others are 0); None for all. Averages of which no square is known
+        are left out, and the weights of the others rescaled; those over more than H sessions take what there is.
+    """
+    if known is None:
+        variance: FloatArray = squares @ _har_weights(squares.shape[1])
+        return variance
+    total, weights = np.zeros(len(squares)), np.zeros(len(squares))
+    for sessions, weight in FORECAST_WEIGHTS.items():
+        n_known = known[:, -sessions:].sum(axis=1)
+        total += weight * _ratio(squares[:, -sessions:].sum(axis=1), n_known)
+        weights += np.where(n_known > 0, weight, 0.0)
+    return _ratio(total, weights)
+
+
+def _har_weights(length: int) -> FloatArray:
+    """(H,) weight of each squared return of a series without gaps."""
+    weights = np.zeros(length)
+    for sessions, weight in FORECAST_WEIGHTS.items():
+        weights[-sessions:] += weight / min(sessions, length)
+    return weights
 
 
 def _ratio(numerator: FloatArray | float, denominator: npt.NDArray[Any]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""A portfolio over some sessions, as arrays: lots, prices, weights, the returns its weights would have had, risk split.
+"""A portfolio over some sessions, as arrays: lots, prices, weights, the returns its weights would have had.
 
 No Dagster: the command line reads books too.
 """
@@ -12,14 +12,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from assets.factor_models import FactorModel
 from assets.numerics import portfolio as weighing
 from assets.numerics import regression, risk
 from assets.numerics.arrays import CodeArray, FloatArray
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.numerics.portfolio import Lots, Positions, Weights
 from assets.numerics.returns import simple_returns
-from assets.numerics.risk import ReturnSeries, RiskSplit
+from assets.numerics.risk import ReturnSeries
 from assets.shared.look_back import MissingInputsError, check_complete, listed, price_sessions
 from resources.database import prices
 from resources.database.bulk import session_text, within
@@ -43,8 +42,17 @@ class Valuation:
     lots: Lots
     positions: Positions
     weights: Weights
+    close: FloatArray  # (T, S), as is the next
+    split: FloatArray
     returns: FloatArray  # (T, S)
     series: ReturnSeries
+
+    def returns_1d(self) -> FloatArray:
+        """(D,) what the lots that were held the session before, and still are, have returned since; NaN if none."""
+        days = np.array(self.panel.sessions, dtype="datetime64[D]")
+        before = self.targets - 1
+        held = weighing.value_positions(self.lots, self.close, self.split, days, before, still_held=self.targets)
+        return risk.session_returns(weighing.weigh(held, self.portfolio.equity), self.returns[self.targets])
 
     def lots_at_entry(self) -> tuple[int, int]:
         """Count the lots active at the last session: those valued at entry, for want of a market price, and all."""
@@ -58,9 +66,7 @@ class SymbolExposures:
     """Stored factor exposures as arrays of D sessions, S symbols and K factors; NaN where a row has no number."""
 
     beta: FloatArray
-    se: FloatArray
     market_total: FloatArray
-    residual_vol: FloatArray
     r_squared: FloatArray
     n_obs: FloatArray
     quality: CodeArray
@@ -76,8 +82,7 @@ def load(
 ) -> Valuation:
     """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
 
-    `grid` are the sessions whose prices are read; by default all that results look back on. For weights alone, 7 will
-    do: a last close before them counts at the first, and is stale. Returns then lack what lies before the grid.
+    `grid` are the sessions whose prices are read; by default all that results look back on, as the calendar says.
     Raises MissingInputsError.
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
@@ -107,6 +112,8 @@ def load(
         lots=lots,
         positions=positions,
         weights=weights,
+        close=close,
+        split=split,
         returns=returns,
         series=risk.return_series(weights, returns, targets),
     )
@@ -171,8 +178,8 @@ def load_exposures(connection: Connection, book: Valuation, model: str, factors:
     Raises MissingInputsError naming the symbols that are held at a session without a row.
     """
     table, public = factor_exposure, book.symbols[: book.public]
-    others = ["market_total", "residual_vol", "r_squared", "n_obs"]
-    names = [f"beta_{name}" for name in factors] + [f"se_{name}" for name in factors] + others
+    others = ["market_total", "r_squared", "n_obs"]
+    names = [f"beta_{name}" for name in factors] + others
     query = sa.select(table.c.symbol, session_text(table), table.c.quality, *(table.c[name] for name in names)).where(
         within(table.c.symbol, public),
         table.c.session.between(book.sessions[0], book.sessions[-1]),
@@ -192,8 +199,8 @@ def load_exposures(connection: Connection, book: Valuation, model: str, factors:
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True
     _check_found(book, found)
     k = len(factors)
-    scalars = {name: numbers[..., 2 * k + i] for i, name in enumerate(others)}
-    return SymbolExposures(numbers[..., :k], numbers[..., k : 2 * k], quality=quality, **scalars)
+    scalars = {name: numbers[..., k + i] for i, name in enumerate(others)}
+    return SymbolExposures(numbers[..., :k], quality=quality, **scalars)
 
 
 def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
@@ -206,18 +213,3 @@ def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
             f"without factor exposures at {len(days)} sessions in {book.sessions[days[0]]}..{book.sessions[days[-1]]}: "
             "materialize factor_exposures of these symbols first, or onboard the portfolio again"
         )
-
-
-def split_risk(book: Valuation, own: SymbolExposures, model: FactorModel, panel: PricePanel) -> RiskSplit | None:
-    """Split the book's variance by factors and positions; None if the model's betas do not add up.
-
-    The panel has the prices of the model's proxies, over the window of each of the book's sessions.
-    """
-    if model.method == "univariate":
-        return None
-    factors = model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
-    targets = [panel.sessions.index(session) for session in book.sessions]
-    covariance = regression.factor_covariance(factors, targets, model.window)
-    names = model.factor_names
-    market = names.index(regression.MARKET) if regression.MARKET in names else None
-    return risk.split_risk(book.weights, own.beta, own.residual_vol, covariance, book.series, market)

@@ -191,7 +191,7 @@ portfolio_factor_exposure = Table(
     Column("weight_basis", String(6)),
     *_floats("weight_coverage", "entry_share", "stale_share", "gross", "net", "denominator"),
     *_per_factor("share"),
-    *_floats("share_specific", "split_vol", "split_ratio"),
+    *_floats("share_specific", "split_vol", "split_vol_equal_weighted", "split_ratio", "diversifiable_share"),
     Column("reason", String(200)),
     _written_at(),
 )
@@ -205,7 +205,8 @@ portfolio_volatility = Table(
     Column("forecast_model", String(16)),
     Column("vol_trend", String(10)),
     *_floats("vol_trend_p", "vol_percentile"),
-    *_floats("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal", "return_coverage"),
+    *_floats("var_95_1d", "var_99_1d", "es_975_1d", "var_95_1d_historical", "var_99_1d_historical"),
+    *_floats("var_95_1d_normal", "var_99_1d_normal", "return_1d", "return_coverage"),
     Column("low_coverage", Integer),
     Column("n_obs", Integer, nullable=False),
     Column("reason", String(400)),

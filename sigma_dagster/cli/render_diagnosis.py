@@ -31,6 +31,8 @@ def diagnosis(out: Console, found: Diagnosis) -> None:
 
 
 def _loadings(out: Console, found: Diagnosis) -> None:
+    if found.method == "bayes":
+        _posterior(out, found)
     shrunk = found.method == "ridge"
     header = ("factor", "beta", "std. error", *(["least squares"] if shrunk else []), "Newey-West", "VIF")
     rows = [
@@ -45,10 +47,20 @@ def _loadings(out: Console, found: Diagnosis) -> None:
         for one in found.factors
     ]
     print_rows(out, header, rows)
-    of = " of the least-squares betas" if shrunk else ""
+    of = " of the least-squares betas" if found.method in ("ridge", "bayes") else ""
     out.print(f"Newey-West: standard errors{of} that allow for autocorrelation over {found.hac_lags} sessions and for")
     out.print("changing variance. VIF above 10: the factor can hardly be told apart from the others.")
     out.print()
+
+
+def _posterior(out: Console, found: Diagnosis) -> None:
+    """Show how each beta comes about: what is expected, what the data say, and the mean weighed by how sure each is."""
+    header = ("factor", "prior", "+/-", "data", "+/-", "beta", "+/-")
+    rows = [
+        (words(one.factor), *map(number, (one.prior, one.prior_sd, one.beta_ols, one.se_ols, one.beta, one.se)))
+        for one in found.factors
+    ]
+    print_rows(out, header, rows)
 
 
 def _residuals(out: Console, residuals: Residuals) -> None:

@@ -7,6 +7,11 @@ from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_ro
 from sigma_dagster.portfolio.risk import Risk
 
 _POSITIONS_SHOWN = 25
+_SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
+_WHOLE = 0.9995
+"""A smaller coverage is less than 100% as printed."""
+_TOGETHER = 0.7
+"""A smaller diversifiable share is worth a line."""
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
@@ -20,11 +25,14 @@ def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
     out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
+    if _partly(found):
+        out.print(_coverage(found), markup=False)
     out.print()
     model, _, _ = found.factor_model.partition("@")
     print_rows(out, (f"factor ({model})", "exposure", "std. error", "share of risk"), _factors(found))
     print_rows(out, ("volatility, annualised", ""), _volatility(found))
-    print_rows(out, ("value at risk, 1 session", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("loss in 1 session", "95%", "", "99%", ""), _losses(found))
+    print_rows(out, ("lost more than said, last 252 sessions", "times", "expected", "95% band"), _exceeded(found))
     for line in (_value(found), _fit(found), *_notes(found)):
         out.print(line, markup=False)
     out.print()
@@ -71,9 +79,37 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
         return (label, *(text for cell in cells for text in cell))
 
     return [
-        row("historical, last 252 sessions", "var_95_1d", "var_99_1d"),
-        row("normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        row("value at risk, by the volatility of now", "var_95_1d", "var_99_1d"),
+        row("... as in the last 252 sessions", "var_95_1d_historical", "var_99_1d_historical"),
+        row("... normal, with the forecast", "var_95_1d_normal", "var_99_1d_normal"),
+        ("expected shortfall, worst 2.5%", *row("", "es_975_1d")[1:], "", ""),
     ]
+
+
+def _exceeded(found: Risk) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{_SAID[name]}, {one.sessions:,} sessions compared",
+            f"{one.count:,}",
+            number(one.expected, 1),
+            f"{one.low:,} to {one.high:,}",
+        )
+        for name, one in found.exceedances.items()
+        if one.sessions
+    ]
+
+
+def _partly(found: Risk) -> bool:
+    """Whether the numbers describe less than the whole portfolio."""
+    shares = (found.weight_coverage, found.return_coverage)
+    return bool(found.gross) and any(share is not None and share < _WHOLE for share in shares)
+
+
+def _coverage(found: Risk) -> str:
+    return (
+        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are of the "
+        f"{percent(found.return_coverage)} with returns, {dollars(found.covered_value)}"
+    )
 
 
 def _value(found: Risk) -> str:
@@ -89,8 +125,8 @@ def _value(found: Risk) -> str:
 
 def _fit(found: Risk) -> str:
     return (
-        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, {percent(found.weight_coverage)} of value "
-        f"covered, split / realized variance {number(found.split_ratio, 2)}"
+        f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, split / realized variance "
+        f"{number(found.split_ratio, 2)}, volatility of the split {percent(found.split_vol)}"
     )
 
 
@@ -100,20 +136,22 @@ def _notes(found: Risk) -> list[str]:
     if found.reason:
         notes.append(f"Not known: {found.reason}")
     if found.low_coverage:
-        notes.append(
-            f"Low coverage: exposures cover {percent(found.weight_coverage)} of value, returns "
-            f"{percent(found.return_coverage)}; the numbers describe that part only"
-        )
+        notes.append("Low coverage: the numbers describe a part of the portfolio that cannot speak for the whole")
     low, high = SPLIT_RATIO_BAND
     if found.split_ratio is not None and not low <= found.split_ratio <= high:
         notes.append(
             f"Split / realized variance is outside {low}-{high}: "
-            "the positions move together in a way the factors do not see"
+            "gaps in prices, or positions without exposures, make the split another book than the returns"
         )
-    if found.var_99_1d is not None:
+    if found.diversifiable_share is not None and found.diversifiable_share < _TOGETHER:
         notes.append(
-            "The 99% value at risk rests on a year's 2-3 worst days; the normal one is exceeded on 1.5-2% of days"
+            f"Only {percent(found.diversifiable_share)} of the specific risk is the positions' own: "
+            "they move together in a way the factors do not see"
         )
+    for name, one in found.exceedances.items():
+        if one.sessions and not one.low <= one.count <= one.high:
+            times = f"{one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}"
+            notes.append(f"{_SAID[name]} was exceeded {times}")
     return notes
 
 
@@ -125,7 +163,7 @@ def _positions(out: Console, found: Risk) -> None:
             percent(one.weight),
             one.price_basis,
             percent(shares.get(one.symbol)) if one.quality else UNKNOWN,
-            words(one.quality),
+            words(one.quality) if one.asset_class == "public" else one.asset_class,
             UNKNOWN if one.n_obs is None else str(one.n_obs),
             percent(one.r_squared),
         )

@@ -47,7 +47,8 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     failed, after all that can be computed without it.
     """
     todo = plan(services, names, as_of, force)
-    tally = Tally(held=len(todo.exposures.keys), requested=int(todo.exposures.asked.sum()))
+    held = todo.exposures
+    tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
     if not todo.blocks and not heal.is_due(services):
         return tally
     with open_instance(services.settings) as instance, _checking(services, instance) as ran:

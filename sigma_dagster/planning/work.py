@@ -19,6 +19,7 @@ class Tally:
     """What a computation did; counts of rows are those of `factor_exposure`."""
 
     held: int = 0  # symbols
+    cached: int = 0  # symbols whose rows all existed
     requested: int = 0  # rows
     computed: int = 0  # held symbols with a regression
     regressions_run: int = 0
@@ -57,7 +58,7 @@ class Tally:
 
     def metadata(self) -> dict[str, Any]:
         """Give what stands in the metadata of `portfolio_factor_exposures`."""
-        symbols = {"held": self.held, "computed": self.computed, "cached": self.held - self.computed}
+        symbols = {"held": self.held, "computed": self.computed, "cached": self.cached}
         return {**symbols, **self.numbers(), "seconds": self.seconds}
 
 
@@ -66,6 +67,7 @@ def foreseen(todo: WorkPlan) -> dict[str, Any]:
     held = todo.exposures.keys
     tally = Tally(
         held=len(held),
+        cached=len(held) - len(todo.exposures.missing_keys),
         requested=int(todo.exposures.asked.sum()),
         computed=len(todo.exposures.missing_keys),
         records_stored=todo.exposures.rows,

@@ -19,9 +19,9 @@ from statsmodels.tools import add_constant
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression
-from assets.numerics.arrays import FloatArray
+from assets.numerics.arrays import BoolArray, FloatArray
 from assets.numerics.regression import Fits
-from assets.numerics.returns import simple_returns
+from assets.numerics.returns import outliers, simple_returns
 from assets.shared.look_back import MissingInputsError, check_complete, listed
 from resources import calendar
 from resources.database import prices
@@ -40,9 +40,12 @@ class Loading:
     factor: str
     beta: float
     se: float
-    beta_ols: float  # statsmodels, least squares; with method ols the same as beta
+    beta_ols: float  # statsmodels, least squares: what the data say; with method ols the same as beta
+    se_ols: float
     se_hac: float  # of beta_ols, Newey-West
     vif: float
+    prior: float | None = None  # what method bayes expects before it sees returns; beta lies between it and beta_ols
+    prior_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def diagnose(connection: Connection, symbol: str, model: FactorModel, up_to: dat
     returns = simple_returns(panel.close, panel.dividend, panel.split)
     factors = model.factor_returns(returns, panel.symbols)
     own = returns[:, :1]
+    doubted: BoolArray = np.any(outliers(returns, panel.split), axis=1, keepdims=True)  # of the symbol, or of a proxy
     fits = regression.fit(
         own,
         factors,
@@ -123,6 +127,7 @@ def diagnose(connection: Connection, symbol: str, model: FactorModel, up_to: dat
         method=model.method,
         window=model.window,
         min_obs=model.min_obs,
+        outliers=doubted,
     )
     used = np.isfinite(own[:, 0]) & np.isfinite(factors).all(axis=1)
     sample = _Sample([sessions[i] for i in np.flatnonzero(used)], own[used, 0], factors[used])
@@ -174,15 +179,28 @@ def _second_opinion(ours: Diagnosis, model: FactorModel, fits: Fits, sample: _Sa
             beta=float(fits.beta[0, 0, k]),
             se=float(fits.se[0, 0, k]),
             beta_ols=float(result.params[at]),
+            se_ols=float(result.bse[at]),
             se_hac=float(result.get_robustcov_results(cov_type="HAC", maxlags=ours.hac_lags).bse[at]),
             vif=float(variance_inflation_factor(result.model.exog, at)),
+            prior=prior,
+            prior_sd=spread,
         )
-        for k, (name, (result, at)) in enumerate(zip(model.factor_names, results, strict=True))
+        for k, (name, (result, at), (prior, spread)) in enumerate(
+            zip(model.factor_names, results, _priors(model), strict=True)
+        )
     )
     if ours.residual_vol is None or ours.residual_vol < _NO_RESIDUALS:
         return replace(ours, factors=factors, reason=NO_RESIDUALS)
     first, _ = results[0]
     return replace(ours, factors=factors, residuals=_residuals(first), influential=_influential(first, sample))
+
+
+def _priors(model: FactorModel) -> list[tuple[float | None, float | None]]:
+    """Give the mean and spread of each factor's prior; None where the method has none."""
+    if model.method != "bayes":
+        return [(None, None)] * len(model.factors)
+    means, spreads = regression.prior(model.factor_names)
+    return list(zip(means.tolist(), spreads.tolist(), strict=True))
 
 
 def _least_squares(sample: _Sample, model: FactorModel) -> list[tuple[RegressionResults, int]]:

@@ -38,7 +38,7 @@ class Onboarding:
             "portfolio": self.portfolio,
             "as_of": self.as_of.isoformat(),
             "positions": self.positions,
-            "symbols": {"held": tally.held, "computed": tally.computed, "cached": tally.held - tally.computed},
+            "symbols": {"held": tally.held, "computed": tally.computed, "cached": tally.cached},
             **tally.numbers(),
             "seconds": {"total": round(self.seconds, 6), **stages, "orchestrate": round(rest, 6)},
             "risk": {

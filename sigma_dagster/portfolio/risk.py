@@ -14,17 +14,19 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from assets.factor_models import FactorModel
-from assets.numerics import regression, risk
-from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE, RECENT_SESSIONS
-from assets.shared import valuation
-from assets.shared.look_back import MissingInputsError, check_complete
+from assets.numerics import regression
+from assets.numerics.arrays import FloatArray
+from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE
+from assets.numerics.value_at_risk import LOSSES, Exceedances, exceedances
+from assets.shared import factor_risk, valuation
+from assets.shared.factor_risk import FactorRisk, Windows
+from assets.shared.look_back import MissingInputsError
 from assets.shared.valuation import SymbolExposures, Valuation
-from resources.database import portfolios, prices
+from resources.database import portfolios
 from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, portfolio_volatility
 
-#: Sessions that say what a price is worth: today's, and enough before it to tell a stale one.
-_WEIGHT_SESSIONS = RECENT_SESSIONS + 2
-_AT_RISK = ("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal")
+#: Values at risk whose exceedances are counted, with the probability of a larger loss.
+_COUNTED = {"var_95_1d": 0.05, "var_99_1d": 0.01}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Position:
     """What a portfolio holds of one symbol at the session, its lots added up."""
 
     symbol: str
+    asset_class: str  # public or private: both may have the same symbol
     weight: float | None  # signed
     price_basis: str  # market, stale (a market price more than 5 sessions old) or entry
     quality: str | None  # of the symbol's exposures, with the next two; None if it can have none
@@ -52,8 +55,8 @@ class Position:
 class Risk:
     """The risk of one portfolio as of one session, each number under its name in JSON; None is not known.
 
-    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Values at risk are
-    fractions of the denominator of the weights, positive for a loss.
+    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Volatilities and losses are
+    of the part of the portfolio that has returns, `covered_value` dollars; a loss is positive.
     """
 
     portfolio: str
@@ -88,33 +91,39 @@ class Risk:
 
     var_95_1d: float | None
     var_99_1d: float | None
+    es_975_1d: float | None
+    var_95_1d_historical: float | None
+    var_99_1d_historical: float | None
     var_95_1d_normal: float | None
     var_99_1d_normal: float | None
+    exceedances: dict[str, Exceedances]  # by value at risk, over the last 252 sessions
 
-    risk_split: RiskSplit
+    risk_split: RiskSplit  # scaled to what is forecast for now, as is split_vol
     split_vol: float | None
+    risk_split_equal_weighted: RiskSplit  # every session of the window alike, as are the next three
+    split_vol_equal_weighted: float | None
     split_ratio: float | None
+    diversifiable_share: float | None
 
     positions: tuple[Position, ...]  # the largest first
 
+    @property
+    def covered_value(self) -> float | None:
+        """What volatilities and losses are shares of: the part of the denominator that has returns, in dollars."""
+        if self.denominator is None or self.return_coverage is None:
+            return None
+        return self.denominator * self.return_coverage
+
     def in_dollars(self, name: str) -> float | None:
-        """Give a value at risk as an amount."""
+        """Give a loss as an amount."""
         share: float | None = getattr(self, name)
-        return None if share is None or self.denominator is None else share * self.denominator
+        return None if share is None or self.covered_value is None else share * self.covered_value
 
     def to_json(self) -> dict[str, Any]:
-        """Give all of it as plain data, with values at risk in dollars beside the fractions."""
-        dollars = {f"{name}_usd": self.in_dollars(name) for name in _AT_RISK}
-        return {**asdict(self), "as_of": self.as_of.isoformat(), **dollars}
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """What is computed for the one session that is shown."""
-
-    book: Valuation
-    own: SymbolExposures
-    split: risk.RiskSplit | None
+        """Give all of it as plain data, with losses in dollars beside the fractions."""
+        dollars = {f"{name}_usd": self.in_dollars(name) for name in LOSSES}
+        covered = {"as_of": self.as_of.isoformat(), "covered_value": self.covered_value}
+        return {**asdict(self), **covered, **dollars}
 
 
 def read(connection: Connection, name: str, model: FactorModel, up_to: date | None = None) -> Risk | None:
@@ -127,7 +136,10 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
         return None
     exposure, volatility = found
     sessions = _stored_sessions(connection, model.proxies[0], exposure["session"])
-    loaded = _load(connection, name, model, sessions)
+    (one,) = portfolios.load(connection, [name])
+    book = valuation.load(connection, one, sessions[-1:], model.proxies, grid=sessions)
+    own = valuation.load_exposures(connection, book, model.key, model.factor_names)
+    measured = factor_risk.measure(book, own, Windows(model), by_position=True)
     columns = {field.name for field in fields(Risk)}
     reasons = dict.fromkeys(row["reason"] for row in found if row["reason"])
     stored = {column: value for row in found for column, value in row.items() if column in columns}
@@ -141,8 +153,12 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
             "exposures": _by_factor(exposure, "exposure", model),
             "standard_errors": _by_factor(exposure, "se", model),
             "low_coverage": _low_coverage(volatility, exposure),
-            "risk_split": RiskSplit(_by_factor(exposure, "share", model), exposure["share_specific"], _shares(loaded)),
-            "positions": _positions(loaded.book, loaded.own),
+            "exceedances": _exceedances(connection, one.id, sessions),
+            "risk_split": RiskSplit(
+                _by_factor(exposure, "share", model), exposure["share_specific"], _shares(book, own, measured.shares)
+            ),
+            "risk_split_equal_weighted": _equal_weighted(book, own, measured, model),
+            "positions": _positions(book, own),
         }
     )
 
@@ -180,14 +196,22 @@ def _low_coverage(volatility: Mapping[str, Any], exposure: Mapping[str, Any]) ->
     return bool(volatility["low_coverage"]) or (covered is not None and covered < MIN_COVERAGE)
 
 
-def _load(connection: Connection, name: str, model: FactorModel, sessions: Sequence[date]) -> _Loaded:
-    """Load what the assets computed the last of the sessions from, as far as shares and weights need it."""
-    (one,) = portfolios.load(connection, [name])
-    loaded = valuation.load(connection, one, [sessions[-1]], grid=sessions[-_WEIGHT_SESSIONS:])
-    own = valuation.load_exposures(connection, loaded, model.key, model.factor_names)
-    proxies = prices.load(connection, model.proxies, sessions)
-    check_complete(proxies)
-    return _Loaded(loaded, own, valuation.split_risk(loaded, own, model, proxies))
+def _exceedances(connection: Connection, portfolio_id: int, sessions: Sequence[date]) -> dict[str, Exceedances]:
+    """Count, from the stored rows, on how many sessions more was lost than was said the session before."""
+    table = portfolio_volatility
+    names = ["return_1d", *_COUNTED]
+    query = sa.select(table.c.session, *(table.c[name] for name in names)).where(
+        table.c.portfolio_id == portfolio_id, table.c.session.between(sessions[0], sessions[-1])
+    )
+    at = {session: i for i, session in enumerate(sessions)}
+    numbers = np.full((len(sessions), len(names)), np.nan)
+    for session, *row in connection.execute(query):
+        if session in at:
+            numbers[at[session]] = row
+    returns, *at_risk = numbers.T
+    return {
+        name: exceedances(returns, said, tail) for (name, tail), said in zip(_COUNTED.items(), at_risk, strict=True)
+    }
 
 
 def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[date]:
@@ -203,13 +227,20 @@ def _stored_sessions(connection: Connection, symbol: str, last: date) -> list[da
     return newest
 
 
-def _shares(found: _Loaded) -> dict[str, float]:
+def _equal_weighted(book: Valuation, own: SymbolExposures, measured: FactorRisk, model: FactorModel) -> RiskSplit:
+    if measured.split is None:
+        return RiskSplit(dict.fromkeys(model.factor_names), None, {})
+    split = measured.split.equal_weighted
+    factors = {name: _known(split.by_factor[0, k]) for k, name in enumerate(model.factor_names)}
+    return RiskSplit(factors, _known(split.specific[0]), _shares(book, own, measured.equal_weighted_shares))
+
+
+def _shares(book: Valuation, own: SymbolExposures, shares: FloatArray | None) -> dict[str, float]:
     """Give the share of the variance by symbol; of symbols without exposures there is none."""
-    if found.split is None:
+    if shares is None:
         return {}
-    shares = found.split.by_position[0]
-    covered = found.book.weights.held[0] & np.isfinite(found.own.residual_vol[0]) & np.isfinite(shares)
-    return {found.book.symbols[i]: float(shares[i]) for i in np.flatnonzero(covered)}
+    covered = book.weights.held[0] & np.isfinite(own.beta[0]).all(axis=1) & np.isfinite(shares[0])
+    return {book.symbols[i]: float(shares[0, i]) for i in np.flatnonzero(covered)}
 
 
 def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
@@ -224,6 +255,7 @@ def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     n_obs = _known(own.n_obs[0, i])
     return Position(
         symbol=loaded.symbols[i],
+        asset_class="public" if public else "private",
         weight=_known(loaded.weights.weight[0, i]),
         price_basis="entry" if at_entry else "stale" if stale else "market",
         quality=str(regression.QUALITY_LABELS[own.quality[0, i]]) if public else None,

@@ -130,6 +130,23 @@ def test_ridge_is_held_against_least_squares(read_home: Home, tmp_path: Path, wi
     assert abs(value.beta) < abs(value.beta_ols)
 
 
+def test_bayes_shows_prior_data_and_posterior(read_home: Home, tmp_path: Path, window: pd.DataFrame) -> None:
+    """Promise: what was expected, what the data say, what is made of both: side by side, as data and as text."""
+    model = model_of(tmp_path / "m.toml", "bayes")
+    found = diagnose(read_home, "KO", model)
+    fit = smf.ols("KO ~ market + value", window).fit()
+    for one in found.factors:
+        assert (one.beta_ols, one.se_ols) == pytest.approx((fit.params[one.factor], fit.bse[one.factor]), abs=1e-9)
+        assert one.se < one.se_ols
+    market, value = found.factors
+    assert (market.prior, market.prior_sd, value.prior, value.prior_sd) == (1.0, 0.15, 0.0, 0.55)
+    lines = read_home.sigma("diagnose", "KO", factor_model=str(tmp_path / "m.toml")).stdout.splitlines()
+    assert "factor  prior    +/-   data    +/-   beta    +/-" in lines
+    shown = next(line.split() for line in lines if line.startswith("market "))
+    assert shown[1:] == [f"{x:.3f}" for x in (1.0, 0.15, market.beta_ols, market.se_ols, market.beta, market.se)]
+    assert {one.prior for one in diagnose(read_home, "KO").factors} == {None}
+
+
 def test_univariate_fits_are_looked_at_one_by_one(read_home: Home, tmp_path: Path, window: pd.DataFrame) -> None:
     found = diagnose(read_home, "KO", model_of(tmp_path / "m.toml", "univariate"))
     for one in found.factors:

@@ -8,11 +8,14 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from resources.dagster_storage.event_log import (
     BATCH_SIZE,
     SqliteEventLog,
+    forget_materializations,
     provenance_tags,
     record_materializations,
     record_planned,
@@ -35,6 +38,8 @@ KINDS = {
         "postgres": ("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
     },
     "event_log_storage": {
+        "stock sqlite": ("dagster._core.storage.event_log", "SqliteEventLogStorage"),
+        "stock postgres": ("dagster_postgres.event_log", "PostgresEventLogStorage"),
         "sqlite": ("resources.dagster_storage.event_log", "SqliteEventLog"),
         "postgres": ("resources.dagster_storage.event_log_postgres", "PostgresEventLog"),
     },
@@ -45,14 +50,21 @@ KINDS = {
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME."""
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
-    url = request.getfixturevalue("new_postgres_url")() if request.param == "postgres" else None
+    return new_home(request, tmp_path, request.param)
+
+
+def new_home(request: pytest.FixtureRequest, path: Path, kind: str) -> Path:
+    """Describe an instance with the storages of a kind."""
+    database = kind.split()[-1]
+    url = request.getfixturevalue("new_postgres_url")() if database == "postgres" else None
     settings: dict[str, Any] = {"telemetry": {"enabled": False}}
     for storage, kinds in KINDS.items():
-        module, name = kinds[request.param]
-        config = {"postgres_url": url} if url else {"base_dir": str(tmp_path / storage)}
+        module, name = kinds.get(kind) or kinds[database]
+        config = {"postgres_url": url} if url else {"base_dir": str(path / storage)}
         settings[storage] = {"module": module, "class": name, "config": config}
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    return tmp_path
+    path.mkdir(exist_ok=True)
+    (path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    return path
 
 
 @pytest.fixture
@@ -157,8 +169,8 @@ def test_a_run_without_the_tag_records_its_whole_block_in_batches(
     result = run(instance, {})
     for key in (PRICES, BETAS):
         assert instance.get_materialized_partitions(key) == block(*SYMBOLS)
-    assert batches == [2, 6, 6]  # one planned event for each of two assets, then the partitions of each
-    assert len(events(instance, result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)) == 2
+    assert batches == [2, 6, 6]  # the plans of two assets, each stored as its partitions', then what was made of each
+    assert len(events(instance, result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)) == 12
 
 
 def test_a_backfill_over_recorded_partitions_adds_to_their_history(instance: dg.DagsterInstance) -> None:
@@ -231,3 +243,136 @@ def test_recording_works_on_an_instance_with_dagsters_own_storage() -> None:
         assert not isinstance(instance.event_log_storage, SqliteEventLog)
         run(instance, DEFERRED)
         assert instance.get_materialized_partitions(BETAS) == block("AAPL", "MSFT")
+
+
+# --- what Dagster knows of a run that did not make its partitions
+
+RANGE = {"dagster/asset_partition_range_start": "2022-12-27|AAPL", "dagster/asset_partition_range_end": "2022-12-28|KO"}
+SINGLE = {"dagster/partition": "2022-12-27|AAPL"}
+ENDINGS = {
+    "failed": dg.DagsterRunStatus.FAILURE,
+    "cancelled": dg.DagsterRunStatus.CANCELED,
+    "running": dg.DagsterRunStatus.STARTED,
+    "succeeded": dg.DagsterRunStatus.SUCCESS,
+}
+
+
+def unfinished(instance: dg.DagsterInstance, tags: dict[str, str], status: dg.DagsterRunStatus) -> dict[str, Any]:
+    """Every read about partitions after a run that made one partition of `betas` and then came to a status."""
+    made = dg.AssetMaterialization(BETAS, partition=dg.MultiPartitionKey({"date": "2022-12-28", "symbol": "KO"}))
+    job = definitions().resolve_job_def("both")
+    run = instance.create_run_for_job(
+        job, tags=tags, status=status, asset_selection=frozenset([PRICES, BETAS]), run_id="9f1b1c06-6ad6-4f0e-8b0f-6f3a2f5f0a11"
+    )
+    if tags == RANGE:
+        record_materializations(instance, run, BETAS, [(str(made.partition), {})], tags=made.tags)
+    storage, found = instance.event_log_storage, dict[str, Any]()
+    for key in (PRICES, BETAS):
+        cached = get_and_update_asset_status_cache_value(instance, key, PARTITIONS, instance)
+        assert cached is not None
+        with partition_loading_context(dynamic_partitions_store=instance):
+            for name in ("materialized", "failed", "in_progress"):
+                text = getattr(cached, f"serialized_{name}_partition_subset")
+                subset = PARTITIONS.deserialize_subset(text) if text else PARTITIONS.empty_subset()
+                found[f"{key} {name}"] = set(subset.get_partition_keys())
+        attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+        found[f"{key} attempts"] = {partition: run_id for partition, (run_id, _) in attempts.items()}
+        for partition in (None, "2022-12-27|AAPL", "2022-12-28|KO", "2022-12-28|MSFT"):
+            info = storage.get_latest_planned_materialization_info(key, partition)
+            found[f"{key} planned {partition}"] = info and info.run_id
+        filters = dg.EventRecordsFilter(
+            dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, key, asset_partitions=["2022-12-27|AAPL"]
+        )
+        records = storage.get_event_records(filters, limit=9)
+        found[f"{key} plans"] = [record.event_log_entry.get_dagster_event() for record in records]
+    planned = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    found["log"] = [entry.get_dagster_event() for entry in planned]
+    found["partitions"] = storage.get_asset_partitions_for_run(run.run_id)
+    found["keys"] = storage.get_asset_keys_for_run(run.run_id)
+    return found
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("tags", [SINGLE, RANGE], ids=["single", "range"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_partitions_that_a_run_did_not_make_read_as_through_dagsters_own_class(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, tags: dict[str, str], ending: str
+) -> None:
+    """Failed, cancelled and running runs of the UI: which partitions failed or are in progress, and by which run."""
+    found = []
+    for kind in (f"stock {database}", database):
+        with dg.DagsterInstance.from_config(str(new_home(request, tmp_path / kind, kind))) as instance:
+            instance.add_dynamic_partitions("symbol", SYMBOLS)
+            found.append(unfinished(instance, tags, ENDINGS[ending]))
+    assert found[1] == found[0]
+    wanted = block("AAPL") | block("KO") if tags == RANGE else {"2022-12-27|AAPL"}
+    made = {"2022-12-28|KO"} & wanted
+    assert found[1][f"{BETAS} failed"] == (wanted - made if ending == "failed" else set())
+    assert found[1][f"{BETAS} in_progress"] == (wanted - made if ending == "running" else set())
+    assert found[1][f"{BETAS} materialized"] == made
+
+
+# --- taking materializations back
+
+
+def test_materializations_that_are_taken_back_leave_no_trace_in_any_read(instance: dg.DagsterInstance) -> None:
+    """Their partitions are missing again, the others stay, and the latest that is left is the one that is shown."""
+    run(instance, {})
+    second = run(instance, DEFERRED, days=(28, 28))
+    gone = [*block("AAPL"), "2022-12-28|MSFT", "2022-12-30|KO"]
+    assert get_and_update_asset_status_cache_value(instance, BETAS, PARTITIONS, instance) is not None
+    assert forget_materializations(instance, BETAS, gone) == 5
+    assert forget_materializations(instance, BETAS, gone) == 0
+    left = block(*SYMBOLS) - set(gone)
+    assert instance.get_materialized_partitions(BETAS) == left
+    assert instance.get_materialized_partitions(PRICES) == block(*SYMBOLS)
+    cached = get_and_update_asset_status_cache_value(instance, BETAS, PARTITIONS, instance)
+    assert cached is not None
+    with partition_loading_context(dynamic_partitions_store=instance):
+        subset = PARTITIONS.deserialize_subset(cached.serialized_materialized_partition_subset or "")
+        assert set(subset.get_partition_keys()) == left
+    assert cached.serialized_failed_partition_subset == PARTITIONS.empty_subset().serialize()
+    latest = instance.get_latest_materialization_event(BETAS)
+    assert latest is not None
+    assert latest.asset_materialization is not None
+    (record,) = instance.fetch_materializations(BETAS, limit=1).records
+    assert (latest, latest.asset_materialization.partition) == (record.event_log_entry, record.partition_key)
+    assert record.partition_key in left
+    assert latest.run_id != second.run_id
+    tags = instance.get_event_tags_for_asset(BETAS)
+    assert {f"{t['dagster/partition/date']}|{t['dagster/partition/symbol']}" for t in tags} == left
+    assert all(stale(instance, partition)["betas"] == StaleStatus.MISSING for partition in ("2022-12-27|AAPL",))
+    run(instance, DEFERRED)
+    assert instance.get_materialized_partitions(BETAS) == left | block("AAPL", "MSFT")
+
+
+def test_what_is_recorded_while_somebody_decides_stays(instance: dg.DagsterInstance) -> None:
+    """Only events older than the look at the rows are taken back: a row stored since is recorded after it."""
+    run(instance, DEFERRED)
+    before = instance.event_log_storage.get_maximum_record_id()
+    run(instance, DEFERRED, days=(28, 28))
+    assert forget_materializations(instance, BETAS, sorted(block("AAPL")), before=before) == 2
+    assert instance.get_materialized_partitions(BETAS) == block("MSFT") | block("AAPL", days=(28,))
+
+
+def test_all_materializations_of_an_asset_can_be_taken_back(instance: dg.DagsterInstance) -> None:
+    """Nothing is left to show; the asset is known all the same, and can be made again."""
+    run(instance, DEFERRED)
+    assert forget_materializations(instance, BETAS, sorted(block("AAPL", "MSFT"))) == 4
+    assert instance.get_latest_materialization_event(BETAS) is None
+    assert instance.get_materialized_partitions(BETAS) == set()
+    run(instance, DEFERRED)
+    assert instance.get_materialized_partitions(BETAS) == block("AAPL", "MSFT")
+
+
+def test_a_plan_that_came_after_stays(instance: dg.DagsterInstance) -> None:
+    """A run that tries the partition again failed after the row was made: that it failed is still shown."""
+    run(instance, DEFERRED)
+    job = definitions().resolve_job_def("both")
+    failed = dg.DagsterRunStatus.FAILURE
+    instance.create_run_for_job(job, tags=SINGLE, status=failed, asset_selection=frozenset([PRICES, BETAS]))
+    assert forget_materializations(instance, BETAS, ["2022-12-27|AAPL"]) == 1
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        BETAS
+    )
+    assert attempts.keys() == {"2022-12-27|AAPL"}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scipy import stats
 
 from assets import model_file
 from assets.factor_models import SAMPLE_5, FactorModel
+from assets.numerics.value_at_risk import LOSSES
 from resources.sources.base import PriceRow
 from sigma_dagster.portfolio import risk
 from sigma_dagster.portfolio.risk import Risk
@@ -74,8 +76,20 @@ class Oracle:
         self.beta = pd.DataFrame({name: fit.params.drop("const") for name, fit in self.fits.items()})
         self.b = self.beta @ self.weight
         self.covariance = self.factors.cov()
-        self.specific = pd.Series({name: fit.mse_resid for name, fit in self.fits.items()})
-        self.variance = self.b @ self.covariance @ self.b + (self.weight**2 * self.specific).sum()
+        self.fit = sm.OLS(self.series.iloc[-252:], sm.add_constant(self.factors)).fit()
+        self.residuals = pd.DataFrame({name: fit.resid for name, fit in self.fits.items()})
+        scale = pd.Series({name: np.sqrt(har(x) / (x**2).mean()) for name, x in self.factors.items()})
+        self.covariance = {False: self.factors.cov(), True: self.factors.cov() * np.outer(scale, scale)}
+        own = self.fit.resid
+        self.specific = {False: own.var(), True: har(own) * 252 / (252 - 6 - 1)}
+        self.variance = {now: self.b @ self.covariance[now] @ self.b + self.specific[now] for now in (False, True)}
+
+
+def har(series: pd.Series) -> float:
+    """The forecast variance of a session."""
+    squares = series.iloc[-252:] ** 2
+    weights = {1: 0.02, 5: 0.15, 21: 0.37, 252: 0.46}
+    return float(sum(weight * squares.iloc[-k:].mean() for k, weight in weights.items()))
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +104,20 @@ def test_json_has_every_name(shown: dict[str, Any]) -> None:
     assert shown.keys() >= NAMED_BY_THE_ISSUE
     assert (shown["portfolio"], shown["as_of"], shown["reason"]) == ("core", "2022-12-28", None)
     assert shown["factor_model"] == SAMPLE_5.key
-    assert shown["risk_split"].keys() == {"factors", "specific", "positions"}
-    for by_factor in (shown["exposures"], shown["standard_errors"], shown["risk_split"]["factors"]):
+    splits = shown["risk_split"], shown["risk_split_equal_weighted"]
+    assert all(split.keys() == {"factors", "specific", "positions"} for split in splits)
+    for by_factor in (shown["exposures"], shown["standard_errors"], *(split["factors"] for split in splits)):
         assert tuple(by_factor) == SAMPLE_5.factor_names
     for position in shown["positions"]:
-        assert position.keys() == {"symbol", "weight", "price_basis", "quality", "n_obs", "r_squared"}
+        named = {"symbol", "asset_class", "weight", "price_basis", "quality", "n_obs", "r_squared"}
+        assert position.keys() == named
 
 
 def test_exposures_are_the_regressions_of_the_weighted_positions(shown: dict[str, Any], oracle: Oracle) -> None:
     for name, value in shown["exposures"].items():
         assert value == pytest.approx(oracle.b[name], abs=1e-9)
-        errors = pd.Series({symbol: fit.bse[name] for symbol, fit in oracle.fits.items()})
-        assert shown["standard_errors"][name] == pytest.approx(np.sqrt((oracle.weight**2 * errors**2).sum()), abs=1e-9)
+    robust = oracle.fit.get_robustcov_results("HC3").bse[1:]
+    assert list(shown["standard_errors"].values()) == pytest.approx(list(robust), rel=1e-9)
     alone = sm.OLS(oracle.series.iloc[-252:], sm.add_constant(oracle.factors["market"])).fit()
     assert shown["market_total"] == pytest.approx(alone.params["market"], abs=1e-9)
     assert (shown["quality"], shown["weight_coverage"], shown["weight_basis"]) == ("full_history", 1.0, "market")
@@ -121,11 +137,17 @@ def test_volatility_is_that_of_todays_weights(shown: dict[str, Any], oracle: Ora
         "forecast_vol_21d": forecast,
         "vol_trend_p": trend.pvalue,
         "vol_percentile": stats.percentileofscore(month.iloc[20:-1], month.iloc[-1], kind="mean") / 100,
-        "var_95_1d": -np.quantile(series.iloc[-252:], 0.05, method="weibull"),
-        "var_99_1d": -np.quantile(series.iloc[-252:], 0.01, method="weibull"),
+        "var_95_1d_historical": -np.quantile(series.iloc[-252:], 0.05, method="weibull"),
+        "var_99_1d_historical": -np.quantile(series.iloc[-252:], 0.01, method="weibull"),
         "var_95_1d_normal": stats.norm.ppf(0.95) * forecast / np.sqrt(252),
         "var_99_1d_normal": stats.norm.ppf(0.99) * forecast / np.sqrt(252),
     }
+    variance = [(series.iloc[:21] ** 2).mean()]
+    for value in series:
+        variance.append(0.94 * variance[-1] + 0.06 * value**2)
+    z, now = (series / np.sqrt(variance[:-1])).iloc[21:], np.sqrt(variance[-1])
+    tail = np.quantile(z, (0.05, 0.01, 0.025), method="weibull")
+    expected |= {"var_95_1d": -now * tail[0], "var_99_1d": -now * tail[1], "es_975_1d": -now * z[z <= tail[2]].mean()}
     assert {name: shown[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert shown["forecast_model"] == "har-fixed-1"
     assert shown["vol_trend"] == ("stable" if trend.pvalue >= 0.10 else shown["vol_trend"])
@@ -133,22 +155,58 @@ def test_volatility_is_that_of_todays_weights(shown: dict[str, Any], oracle: Ora
 
 def test_values_at_risk_stand_in_dollars_too(shown: dict[str, Any], oracle: Oracle) -> None:
     assert shown["gross"] == shown["net"] == shown["denominator"] == pytest.approx(oracle.gross, rel=1e-12)
-    for name in ("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal"):
+    assert shown["covered_value"] == pytest.approx(oracle.gross, rel=1e-12)
+    for name in LOSSES:
         assert shown[f"{name}_usd"] == pytest.approx(shown[name] * oracle.gross, rel=1e-12)
 
 
-def test_the_risk_split_adds_up_and_is_that_of_the_model(shown: dict[str, Any], oracle: Oracle) -> None:
-    split = shown["risk_split"]
+@pytest.mark.parametrize(("name", "now"), [("risk_split", True), ("risk_split_equal_weighted", False)])
+def test_the_risk_split_adds_up_and_is_that_of_the_model(
+    shown: dict[str, Any], oracle: Oracle, name: str, now: bool
+) -> None:
+    """Promise: factors and the book's own residuals, positions with their covariance with these, each to 1."""
+    split, variance = shown[name], oracle.variance[now]
     assert sum(split["factors"].values()) + split["specific"] == pytest.approx(1, abs=1e-12)
     assert sum(split["positions"].values()) == pytest.approx(1, abs=1e-12)
-    pull = oracle.covariance @ oracle.b
-    by_position = oracle.weight * (oracle.beta.T @ pull + oracle.weight * oracle.specific) / oracle.variance
+    pull = oracle.covariance[now] @ oracle.b
+    own = oracle.residuals.apply(lambda e: e.cov(oracle.fit.resid)) * oracle.specific[now] / oracle.specific[False]
+    by_position = oracle.weight * (oracle.beta.T @ pull + own) / variance
     assert split["positions"] == pytest.approx(by_position.to_dict(), abs=1e-9)
-    assert split["specific"] == pytest.approx((oracle.weight**2 * oracle.specific).sum() / oracle.variance, abs=1e-9)
-    market = pull["market"] ** 2 / oracle.covariance.loc["market", "market"] / oracle.variance
+    assert split["specific"] == pytest.approx(oracle.specific[now] / variance, abs=1e-9)
+    market = pull["market"] ** 2 / oracle.covariance[now].loc["market", "market"] / variance
     assert split["factors"]["market"] == pytest.approx(market, abs=1e-9)
-    assert shown["r_squared"] == pytest.approx(1 - split["specific"], abs=1e-12)
-    assert shown["split_ratio"] == pytest.approx(oracle.variance / oracle.series.iloc[-252:].var(), abs=1e-9)
+    vol = shown["split_vol"] if now else shown["split_vol_equal_weighted"]
+    assert vol == pytest.approx(np.sqrt(252 * variance), abs=1e-9)
+
+
+def test_fit_and_ratio_are_those_of_the_window(shown: dict[str, Any], oracle: Oracle) -> None:
+    """Promise: R2 is the regression's of the book, every session alike; a full book has a split ratio of 1."""
+    assert shown["r_squared"] == pytest.approx(oracle.fit.rsquared, abs=1e-9)
+    assert shown["split_ratio"] == pytest.approx(1, abs=1e-9)
+    independent = (oracle.weight**2 * oracle.residuals.var()).sum()
+    assert shown["diversifiable_share"] == pytest.approx(independent / oracle.specific[False], abs=1e-9)
+
+
+def test_exceedances_are_counted_from_the_stored_rows(read_home: Home, shown: dict[str, Any]) -> None:
+    """Promise: yesterday's value at risk against the return since, of all rows that have both."""
+    rows = sorted(read_home.numbers("portfolio_volatility", "core"), key=lambda row: row["session"])
+    for name, tail in (("var_95_1d", 0.05), ("var_99_1d", 0.01)):
+        pairs = list(pairwise(rows))[-252:]
+        lost = sum(-after["return_1d"] > before[name] for before, after in pairs)
+        told = shown["exceedances"][name]
+        assert (told["sessions"], told["count"]) == (len(pairs), lost)
+        assert told["expected"] == pytest.approx(tail * len(pairs))
+        assert told["low"] <= told["expected"] <= told["high"]
+
+
+def test_returns_are_those_of_the_lots_held_since_the_day_before(read_home: Home, returns: pd.DataFrame) -> None:
+    """Promise: today's return by yesterday's values, whatever was bought today."""
+    rows = read_home.numbers("portfolio_volatility", "core")
+    lots, close = pd.read_csv(CORE), prices()
+    for row in rows[1:]:
+        at = close.index.get_loc(row["session"])
+        value = pd.Series({lot.symbol: lot.quantity * close[lot.symbol].iloc[at - 1] for lot in lots.itertuples()})
+        assert row["return_1d"] == pytest.approx((value * returns[value.index].iloc[at]).sum() / value.sum(), rel=1e-9)
 
 
 def test_positions_are_those_held_the_largest_first(shown: dict[str, Any], oracle: Oracle) -> None:
@@ -180,7 +238,7 @@ def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home
     assert factors[0].split() == ["factor", "(sample-5)", "exposure", "std.", "error", "share", "of", "risk"]
     assert factors[1].startswith("market, in total ")
     assert factors[2].startswith("market ")
-    assert sum("99% value at risk rests on a year's 2-3 worst days" in line for line in lines) == 1
+    assert sum(line.startswith("expected shortfall, worst 2.5%") for line in lines) == 1
     assert not any("Low coverage" in line or "Not known" in line for line in lines)
 
 
@@ -296,11 +354,11 @@ def test_low_coverage_is_shown_in_a_line(mixed: Home) -> None:
     assert found.weight_basis == "mixed"
     assert found.low_coverage is True
     lines = mixed.sigma("show", "mixed").stdout.splitlines()
-    (line,) = (line for line in lines if line.startswith("Low coverage"))
-    assert f"{covered:.1%}" in line
+    assert lines[1].startswith(f"Exposures cover {covered:.1%} of value")
+    assert any(line.startswith("Low coverage") for line in lines)
     assert max(map(len, lines)) <= 100
     (private,) = (line.split() for line in lines if line.startswith("LOFT-7"))
-    assert private[2:] == ["entry", "-", "-", "-", "-"]
+    assert private[2:] == ["entry", "-", "private", "-", "-"]
 
 
 def test_rows_that_are_gone_end_in_a_message(core_home: Home) -> None:
@@ -324,7 +382,7 @@ def write_model(path: Path, method: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("method", ["ridge", "univariate"])
+@pytest.mark.parametrize("method", ["ridge", "univariate", "bayes"])
 def test_two_models_live_side_by_side(core_home: Home, tmp_path: Path, method: str) -> None:
     """Rows of both stay; the new model's are missing until they are computed, and `show` reads the chosen one's."""
     setting = write_model(tmp_path / "model.toml", method)
@@ -358,6 +416,12 @@ def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None
     assert set(found.risk_split.factors.values()) == {None}
     assert (found.risk_split.specific, found.risk_split.positions) == (None, {})
     assert (found.r_squared, found.split_vol, found.split_ratio) == (None, None, None)
+    assert found.risk_split_equal_weighted == found.risk_split
+    window = prices().pct_change().iloc[-252:]
+    series, market = Oracle(prices().pct_change()).series.iloc[-252:], window["SP500"]
+    for factor, proxy in {"momentum": "MTUM", "value": "VLUE"}.items():
+        alone = sm.OLS(series, sm.add_constant(window[proxy] - market)).fit().get_robustcov_results("HC3")
+        assert found.standard_errors[factor] == pytest.approx(alone.bse[1], rel=1e-9)
     assert found.market_total == pytest.approx(found.exposures["market"], abs=1e-12)
     lines = core_home.sigma("show", "core", factor_model=setting).stdout.splitlines()
     assert "Not known: Univariate betas do not add up" in lines
@@ -368,7 +432,7 @@ def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None
     ("setting", "said"),
     [
         ("us-6", "the sample has no prices of SPY, VTV, VUG, IWM, TLT"),
-        ("us-7", "SIGMA_FACTOR_MODEL=us-7 is no built-in model (sample-5, us-6) nor a file that can be read"),
+        ("us-7", "SIGMA_FACTOR_MODEL=us-7 is no built-in model (sample-5, us-6, us-6b) nor a file that can be read"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_before_anything_is_stored(home: Home, setting: str, said: str) -> None:

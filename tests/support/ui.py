@@ -1,16 +1,20 @@
 """`make dev` as a test uses it: start it on a free port, ask it by GraphQL, end it as Ctrl-C does or kill it."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sigma_dagster.orchestration import webserver
 from tests.support.home import Home
@@ -82,3 +86,32 @@ def ask(port: int, query: str, variables: Mapping[str, Any] | None = None) -> An
         found = json.load(answer)
     assert "errors" not in found, found
     return found["data"]
+
+
+PARTITIONS = """query($asset: String!) { assetNodes(assetKeys: [{path: [$asset]}]) {
+    partitionStats { numMaterialized numPartitions numFailed numMaterializing }
+    latestMaterialization: assetMaterializations(limit: 1) { partition runId } } }"""
+"""What the page of an asset asks, and how many of its partitions failed."""
+
+
+@contextmanager
+def answering(home: Home) -> Iterator[Callable[[str, Mapping[str, Any]], Any]]:
+    """Answer GraphQL as the webserver does, over the home's definitions and instance, without starting one."""
+    from dagster._core.test_utils import in_process_test_workspace
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+    from dagster_graphql.schema import create_schema
+
+    origin = LoadableTargetOrigin(executable_path=sys.executable, module_name="sigma_dagster.definitions")
+    _, environment = home.command()
+    with pytest.MonkeyPatch.context() as patch, home.instance() as instance:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with in_process_test_workspace(instance, origin) as context:
+
+            def answer(query: str, variables: Mapping[str, Any]) -> Any:
+                fresh = context.process_context.create_request_context()
+                found = asyncio.run(create_schema().execute_async(query, context_value=fresh, variables=variables))
+                assert not found.errors, found.errors
+                return found.data
+
+            yield answer

@@ -14,7 +14,7 @@ DOCUMENT = (ROOT / "docs" / "numerics.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs" / "factor-models.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", ["forecast_table", "split_table", "trend_table"])
+@pytest.mark.parametrize("table", ["forecast_table", "split_table", "ratio_table", "coverage_table", "trend_table"])
 def test_the_tables_are_what_is_computed(table: str) -> None:
     computed = "\n".join(getattr(sample_figures, table)())
     assert f"\n\n{computed}\n\n" in DOCUMENT

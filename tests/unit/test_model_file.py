@@ -112,7 +112,7 @@ BASE = 'name = "m"\nfactors = { market = { proxy = "SP500" } }\n'
         (BASE.replace('"m"', '"a b"'), "name = 'a b': a letter or digit is needed"),
         (BASE.replace('"m"', f'"{"m" * 41}"'), "a letter or digit is needed"),
         (BASE.replace('"m"', "7"), "name = 7: a letter or digit is needed"),
-        ('method = "lasso"\n' + BASE, "method = 'lasso': one of ols, ridge, univariate is needed"),
+        ('method = "lasso"\n' + BASE, "method = 'lasso': one of ols, ridge, univariate, bayes is needed"),
         ("method = []\n" + BASE, "method = []: one of ols"),
         ("window = 504\n" + BASE, "window = 504: a whole number of sessions is needed, from 11"),
         ("window = 504\n" + BASE, "to 273 (the sessions of prices kept before each one)"),
@@ -164,7 +164,9 @@ def test_a_broken_rule_is_one_message_with_file_key_value_and_rule(file: Path, t
     "setting", ["sample-6", "nowhere/model.toml", "/", "a\0b", "x" * 5000, "~nobody-by-this-name/m"]
 )
 def test_neither_a_built_in_name_nor_a_file(setting: str) -> None:
-    with pytest.raises(ModelFileError, match=r"is no built-in model \(sample-5, us-6\) nor a file that can be read: ."):
+    with pytest.raises(
+        ModelFileError, match=r"is no built-in model \(sample-5, us-6, us-6b\) nor a file that can be read: ."
+    ):
         model_file.choose(setting, ("sample",))
 
 

@@ -108,12 +108,11 @@ def test_trap_17_flipping_quantities_flips_exposures(seed: int) -> None:
     """Promise: the sign lives in quantity: the short book has the long book's exposures with the other sign."""
     lots, close = random_lots(seed)
     rng = np.random.default_rng(seed)
-    fits = rng.normal(size=(1, 4, 3)), rng.random((1, 4, 3)), rng.normal(size=(1, 4)), np.full((1, 4), 4, np.int8)
+    fits = rng.normal(size=(1, 4, 3)), rng.normal(size=(1, 4)), np.full((1, 4), 4, np.int8)
     flipped = Lots(**{**vars(lots), "quantity": -lots.quantity})
     long, short = (expose(weigh(value(each, close)), *fits) for each in (lots, flipped))
     assert short.exposure == pytest.approx(-long.exposure, rel=1e-12)
     assert short.market_total == pytest.approx(-long.market_total, rel=1e-12)
-    assert short.se == pytest.approx(long.se, rel=1e-12)
     assert short.weight_coverage == pytest.approx(long.weight_coverage)
 
 
@@ -122,17 +121,15 @@ def test_trap_18_a_missing_beta_is_not_a_beta_of_zero() -> None:
     lots = make_lots({"symbol": A, "quantity": 6}, {"symbol": B, "quantity": 3}, {"symbol": C, "quantity": -1})
     weights = weigh(value(lots, flat(10, 10, 10)))
     beta = np.array([[[1.0, 0.5], [2.0, -1.0], [np.nan, np.nan]]])
-    se = np.array([[[0.1, 0.2], [0.2, 0.1], [np.nan, np.nan]]])
     quality = np.array([[Quality.FULL_HISTORY, Quality.LIMITED_HISTORY, Quality.FAILED]], dtype=np.int8)
-    found = expose(weights, beta, se, np.array([[1.1, 1.9, np.nan]]), quality)
+    found = expose(weights, beta, np.array([[1.1, 1.9, np.nan]]), quality)
     assert found.exposure[0] == pytest.approx([0.6 * 1 + 0.3 * 2, 0.6 * 0.5 - 0.3])
-    assert found.se[0] == pytest.approx([np.hypot(0.06, 0.06), np.hypot(0.12, 0.03)])
     assert found.market_total[0] == pytest.approx(0.6 * 1.1 + 0.3 * 1.9)
     assert found.weight_coverage[0] == pytest.approx(0.9)
     assert found.quality[0] == Quality.LIMITED_HISTORY
     sold = weigh(value(make_lots({"symbol": A, "quantity": 6}), flat(10, 10, 10)))
-    assert expose(sold, beta, se, np.array([[1.1, 1.9, np.nan]]), quality).quality[0] == Quality.FULL_HISTORY
-    nothing = expose(weights, beta * np.nan, se, np.full((1, 3), np.nan), quality)
+    assert expose(sold, beta, np.array([[1.1, 1.9, np.nan]]), quality).quality[0] == Quality.FULL_HISTORY
+    nothing = expose(weights, beta * np.nan, np.full((1, 3), np.nan), quality)
     assert nothing.reason[0] == "No position has factor exposures"
     assert nothing.weight_coverage[0] == 0.0
     assert nothing.quality[0] == Quality.FAILED
@@ -203,9 +200,7 @@ def test_cash_is_in_net_but_not_in_gross() -> None:
     assert weights.weight[0] == pytest.approx([-0.25, 1.25])
     assert (weights.weight_basis[0], weights.entry_share[0]) == ("market", 0.0)
     quality = np.full((1, 2), Quality.FULL_HISTORY, np.int8)
-    found = expose(
-        weights, np.array([[[2.0], [np.nan]]]), np.array([[[0.1], [np.nan]]]), np.array([[2.0, np.nan]]), quality
-    )
+    found = expose(weights, np.array([[[2.0], [np.nan]]]), np.array([[2.0, np.nan]]), quality)
     assert (found.exposure[0, 0], found.weight_coverage[0]) == pytest.approx((-0.5, 1.0))
 
 
@@ -215,7 +210,7 @@ def test_nothing_but_cash_is_covered_and_has_no_exposure() -> None:
         value(make_lots({"symbol": A, "quantity": 100, "entry_price": 1, "cash": True}), flat(np.nan)), equity=100.0
     )
     nan = np.full((1, 1), np.nan)
-    found = expose(weights, nan[..., None], nan[..., None], nan, np.zeros((1, 1), np.int8))
+    found = expose(weights, nan[..., None], nan, np.zeros((1, 1), np.int8))
     assert (found.exposure[0, 0], found.weight_coverage[0], found.reason[0]) == (0.0, 1.0, None)
 
 

@@ -140,7 +140,7 @@ def test_market_total_is_the_simple_beta_on_a_full_window() -> None:
                 assert fits.market_total[d, s] == pytest.approx(simple, rel=1e-10)
 
 
-@pytest.mark.parametrize("method", ["ols", "ridge", "univariate"])
+@pytest.mark.parametrize("method", ["ols", "ridge", "univariate", "bayes"])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=4, deadline=None)
 def test_batch_is_one_by_one_is_day_by_day(method: Method, seed: int) -> None:
@@ -254,7 +254,7 @@ def test_a_failed_fit_has_a_status_and_a_reason_and_no_number() -> None:
         assert all(np.isnan(getattr(failed, name)[d, s]).all() for name in NUMBERS)
 
 
-@pytest.mark.parametrize("method", ["ols", "ridge", "univariate"])
+@pytest.mark.parametrize("method", ["ols", "ridge", "univariate", "bayes"])
 def test_a_factor_that_does_not_move_fails_the_fit(method: Method) -> None:
     """Promise: a constant factor is the intercept over again, for each method."""
     returns, factors = make_returns()
@@ -341,6 +341,84 @@ def test_ridge_standard_errors_are_those_of_a_simulation() -> None:
     assert (fits.residual_vol**2).mean() == pytest.approx(252 * 0.01**2, rel=0.005)
 
 
+#: What is expected of betas before any return is seen: the fixed prior, by factor.
+PRIOR_MEAN, PRIOR_SD = np.array([1.0, 0, 0, 0]), np.array([0.15, 0.55, 0.58, 0.23])
+
+
+def test_bayes_is_least_squares_with_the_prior_as_observations() -> None:
+    """Promise: the posterior given s^2 is that of a regression whose further rows say beta = prior with its spread."""
+    returns, factors = make_returns()
+    returns = with_gaps(returns)
+    fits = fit_model(returns, factors, [300, 419], "bayes")
+    fitted = np.argwhere(fits.quality > Quality.INSUFFICIENT_HISTORY)
+    assert len(fitted) > 15
+    for d, s in fitted:
+        target = (300, 419)[d]
+        ols = least_squares(returns[:, s], factors, target)
+        sigma = np.sqrt(ols.mse_resid)
+        prior = np.column_stack([np.zeros(4), np.diag(1 / PRIOR_SD)])
+        rows = np.vstack([ols.model.exog / sigma, prior])
+        posterior = sm.OLS(np.concatenate([ols.model.endog / sigma, PRIOR_MEAN / PRIOR_SD]), rows).fit()
+        assert fits.beta[d, s] == pytest.approx(posterior.params[1:], rel=1e-9, abs=1e-10)
+        assert fits.se[d, s] == pytest.approx(np.sqrt(np.diag(posterior.normalized_cov_params))[1:], rel=1e-9)
+        left = ols.model.endog - ols.model.exog[:, 1:] @ posterior.params[1:]
+        rss = ((left - left.mean()) ** 2).sum()
+        assert fits.r_squared[d, s] == pytest.approx(1 - rss / ols.centered_tss, rel=1e-9)
+        assert fits.residual_vol[d, s] == pytest.approx(np.sqrt(252 * rss / ols.df_resid), rel=1e-9)
+        assert fits.n_obs[d, s] == ols.nobs
+
+
+def test_bayes_lies_between_data_and_prior_and_leaves_a_proxy_alone() -> None:
+    """Promise: standard errors are smaller than either's, little data means little change; a proxy has beta 1, se 0."""
+    returns, factors = make_returns()
+    returns[:340, 0] = np.nan
+    returns[:, 1] = factors[:, 0]
+    ols, bayes = (fit_model(returns, factors, [419], method) for method in ("ols", "bayes"))
+    assert (bayes.se[0, 2:] < ols.se[0, 2:]).all()
+    assert (bayes.se[0, 2:] < PRIOR_SD).all()
+    distance = np.abs(bayes.beta - PRIOR_MEAN) / np.abs(ols.beta - PRIOR_MEAN)
+    assert np.median(distance[0, 0]) < np.median(distance[0, 2:])
+    assert bayes.beta[0, 1] == pytest.approx([1, 0, 0, 0], abs=1e-10)
+    assert (bayes.se[0, 1] < 1e-7).all()
+
+
+def test_bayes_forecasts_returns_better_than_least_squares() -> None:
+    """Promise: where true betas spread as the prior says, the posterior is nearer to them, most with short windows."""
+    rng = np.random.default_rng(3)
+    _, factors = make_returns()
+    true = PRIOR_MEAN + PRIOR_SD * rng.normal(size=(300, 4))
+    returns = factors @ true.T + rng.normal(0, 0.02, (SESSIONS, 300))
+    for start, gain in ((0, 0.9), (350, 0.5)):
+        young = returns.copy()
+        young[:start] = np.nan
+        error = {
+            method: ((fit_model(young, factors, [419], method).beta[0] - true) ** 2).mean()
+            for method in ("ols", "bayes")
+        }
+        assert error["bayes"] < gain * error["ols"]
+
+
+def test_a_misprint_is_flagged_in_the_windows_that_hold_it() -> None:
+    """Promise: |return| above 5 without a split is kept and said: outlier from its session on until it has left."""
+    returns, factors = make_returns()
+    returns[160, 0] = returns[165, 1] = 10.0
+    returns[165, 2] = np.nan
+    outliers = np.zeros(returns.shape, dtype=bool)
+    outliers[160, 0] = outliers[165, 1] = True
+    factors[165] = np.nan  # not a session of anybody's window
+    targets = [409, 411, 412, 419]
+    fits = fit(returns, factors, targets, factor_names=NAMES, outliers=outliers)
+    assert [QUALITY_LABELS[code] for code in fits.quality[:, 0]] == ["outlier"] * 2 + ["full_history"] * 2
+    assert (fits.quality[:, 1:] == Quality.FULL_HISTORY).all()
+    plain = fit(returns, factors, targets, factor_names=NAMES)
+    assert np.array_equal(fits.beta, plain.beta)
+    returns[416:, 0] = np.nan
+    returns[:365, 3] = np.nan
+    outliers[370, 0] = outliers[370, 3] = True
+    fits = fit(returns, factors, [419], factor_names=NAMES, outliers=outliers)
+    assert fits.quality[0, [0, 3]].tolist() == [Quality.OUTLIER, Quality.INSUFFICIENT_HISTORY]
+
+
 def test_univariate_is_one_regression_a_factor() -> None:
     """Promise: K simple regressions on the joint sessions; fit and residuals are the market's, condition 1."""
     returns, factors = make_returns()
@@ -356,7 +434,7 @@ def test_univariate_is_one_regression_a_factor() -> None:
 
 
 def test_one_factor_alone_can_be_fitted() -> None:
-    """Promise: K = 1 works for every method, and they agree."""
+    """Promise: K = 1 works for every method, and those without a prior agree."""
     returns, factors = make_returns()
     for method in ("ols", "ridge", "univariate"):
         fits = fit(returns, factors[:, :1], [419], factor_names=["market"], method=method)
@@ -387,6 +465,7 @@ def test_shapes_hold_for_nothing_at_all() -> None:
         ({"factor_names": NAMES[:3]}, "must name 4 different factors"),
         ({"factor_names": ("value", "market", "momentum", "size")}, "first factor must be 'market'"),
         ({"factor_names": ("value", "growth", "momentum", "size"), "method": "ridge"}, "first factor must be 'market'"),
+        ({"factor_names": ("market", "value", "oil", "size"), "method": "bayes"}, "has a prior for .* got .*'oil'"),
         ({"factor_names": NAMES, "window": 59}, "window must be at least 60 sessions for 4 factors, got 59"),
     ],
 )
@@ -404,7 +483,7 @@ def test_inputs_are_not_changed_and_may_be_read_only() -> None:
     copies = returns.copy(), factors.copy()
     for array in (returns, factors):
         array.flags.writeable = False
-    for method in ("ols", "ridge", "univariate"):
+    for method in ("ols", "ridge", "univariate", "bayes"):
         fit_model(returns, factors, range(240, SESSIONS), method)
     assert np.array_equal(returns, copies[0], equal_nan=True)
     assert np.array_equal(factors, copies[1])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.numerics.returns import simple_returns
+from assets.numerics.returns import outliers, simple_returns
 
 
 def column(*values: float) -> np.ndarray:
@@ -60,3 +60,9 @@ def test_scaling_a_price_series_changes_no_return(prices: list[float], factor: f
     close, dividend, split = column(*prices), column(*prices) / 100, np.ones((len(prices), 1))
     expected = simple_returns(close, dividend, split)
     assert simple_returns(close * factor, dividend * factor, split) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+def test_a_jump_without_a_split_is_an_outlier() -> None:
+    """Promise: above 500% either a split explains it, or it is not believed; 500% itself and gaps are."""
+    returns = column(5.01, 5.0, 9.0, -0.99, np.nan)
+    assert outliers(returns, column(np.nan, 1, 0.1, 1, 1))[:, 0].tolist() == [True, False, False, False, False]

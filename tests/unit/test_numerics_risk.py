@@ -1,16 +1,15 @@
-"""Portfolio returns, the split of risk and value at risk, against numpy, scipy and the full covariance matrix."""
+"""Portfolio returns and what the split of risk is a split of, by hand and by numpy."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats
 
 from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.numerics.factor_windows import factor_windows
 from assets.numerics.portfolio import Positions, Weights, weigh
-from assets.numerics.regression import factor_covariance, fit
-from assets.numerics.risk import ReturnSeries, return_series, split_risk, value_at_risk
+from assets.numerics.regression import fit
+from assets.numerics.residuals import residuals, standard_errors
+from assets.numerics.risk import ReturnSeries, position_shares, return_series, split_risk
 from assets.numerics.volatility import volatility
 
 Array = NDArray[np.float64]
@@ -114,123 +113,74 @@ def test_cash_earns_nothing_and_is_no_gap() -> None:
     assert np.isnan(nothing.returns).all()
 
 
-def split_of(value: Array, seed: int = 0, equity: float | None = None):  # type: ignore[no-untyped-def]
+def split_of(value: Array, seed: int = 0, market: int | None = 0, gone: int | None = None):  # type: ignore[no-untyped-def]
+    """The split of a book at the last session; symbol `gone` has no betas."""
     returns, factors = make_returns(seed)
     fits = fit(returns, factors, [LAST], factor_names=NAMES)
-    weights = make_weights(value, equity=equity)
+    if gone is not None:
+        fits.beta[:, gone] = np.nan
+    weights, windows = make_weights(value), factor_windows(factors, [LAST])
+    found = residuals(weights, fits.beta, returns, windows)
     series = return_series(weights, returns, [LAST])
-    covariance = factor_covariance(factors, [LAST])
-    return fits, weights, covariance, series, split_risk(weights, fits.beta, fits.residual_vol, covariance, series)
-
-
-def test_positions_share_the_variance_of_the_full_covariance_matrix() -> None:
-    """Promise: split volatility and shares are those of w' (B F B' + diag s^2) w; hedges are negative."""
-    fits, weights, covariance, series, split = split_of(BOOK)
-    sigma = fits.beta[0] @ covariance[0] @ fits.beta[0].T + np.diag(fits.residual_vol[0] ** 2 / 252)
-    w = weights.weight[0]
-    variance = w @ sigma @ w
-    assert split.split_vol[0] == pytest.approx(np.sqrt(252 * variance), rel=1e-12)
-    assert split.by_position[0] == pytest.approx(w * (sigma @ w) / variance, rel=1e-12)
-    assert split.by_position[0, 2] < 0
-    assert split.split_ratio[0] == pytest.approx(variance / np.var(series.returns[-252:, 0], ddof=1), rel=1e-10)
+    split = split_risk(found, windows, fits.r_squared, returns, series, market)
+    return found, windows, split, position_shares(found, windows, returns)
 
 
 def test_factor_shares_are_those_of_the_component_series() -> None:
     """Promise: the market with its total beta, styles net of the market: shares are covariances of these series."""
-    fits, weights, _, _, split = split_of(BOOK)
+    found, _, split, _ = split_of(BOOK)
     _, factors = make_returns()
-    window = factors[-252:]
-    b = weights.weight[0] @ fits.beta[0]
+    window, b = factors[-252:], found.exposure[0]
     market = np.column_stack([np.ones(252), window[:, 0]])
     slopes = np.linalg.lstsq(market, window[:, 1:], rcond=None)[0]
     components = np.column_stack([(b[0] + slopes[1] @ b[1:]) * window[:, 0], b[1:] * (window[:, 1:] - market @ slopes)])
     shares = np.array([np.cov(c, components.sum(axis=1))[0, 1] for c in components.T])
-    total = split.split_vol[0] ** 2 / 252
-    assert split.by_factor[0] == pytest.approx(shares / total, rel=1e-9)
-    specific = (weights.weight[0] ** 2 * fits.residual_vol[0] ** 2 / 252).sum() / total
-    assert split.specific[0] == pytest.approx(specific, rel=1e-12)
-
-
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
-def test_shares_sum_to_one(seed: int) -> None:
-    """Promise: factors and specific risk, and positions, add up to 1 to 1e-12, long or short, gross or equity."""
-    value = np.random.default_rng(seed).normal(size=(1, SYMBOLS)) * 1000
-    for equity in (None, 700.0):
-        split = split_of(value, seed % 5, equity)[-1]
-        assert split.by_factor.sum() + split.specific[0] == pytest.approx(1.0, abs=1e-12)
-        assert split.by_position.sum() == pytest.approx(1.0, abs=1e-12)
+    total = split.equal_weighted.vol[0] ** 2 / 252
+    assert split.equal_weighted.by_factor[0] == pytest.approx(shares / total, rel=1e-9)
 
 
 def test_the_split_is_of_the_covered_part() -> None:
     """Promise: a symbol without betas neither dilutes the split nor shares in it: weights are rescaled by coverage."""
-    fits, _, covariance, series, whole = split_of(np.array([[300.0, 200, -150, 100, -50, 0]]))
-    beta, residual_vol = fits.beta.copy(), fits.residual_vol.copy()
-    beta[0, 5] = residual_vol[0, 5] = np.nan
-    weights = make_weights(np.array([[300.0, 200, -150, 100, -50, 800]]))
-    split = split_risk(weights, beta, residual_vol, covariance, series)
-    assert split.by_position[0, :5] == pytest.approx(whole.by_position[0, :5], rel=1e-12)
-    assert split.by_position[0, 5] == 0.0
-    assert split.split_vol == pytest.approx(whole.split_vol, rel=1e-12)
+    _, _, whole, shares = split_of(np.array([[300.0, 200, -150, 100, -50, 0]]))
+    _, _, split, covered = split_of(np.array([[300.0, 200, -150, 100, -50, 800]]), gone=5)
+    assert covered[0, :5] == pytest.approx(shares[0, :5], rel=1e-12)
+    assert covered[0, 5] == 0.0
+    assert split.now.vol == pytest.approx(whole.now.vol, rel=1e-12)
 
 
 def test_without_a_market_factors_share_by_euler() -> None:
     """Promise: no market in the model, no total beta: factor k has b_k (F b)_k, and all still add up to 1."""
-    fits, weights, covariance, series, _ = split_of(BOOK)
-    split = split_risk(weights, fits.beta, fits.residual_vol, covariance, series, market=None)
-    b = weights.weight[0] @ fits.beta[0]
-    assert split.by_factor[0] == pytest.approx(b * (covariance[0] @ b) * 252 / split.split_vol[0] ** 2, rel=1e-12)
-    assert split.by_factor.sum() + split.specific[0] == pytest.approx(1.0, abs=1e-12)
+    found, windows, split, _ = split_of(BOOK, market=None)
+    b = found.exposure[0]
+    assert split.now.by_factor[0] == pytest.approx(b * (windows.scaled[0] @ b) * 252 / split.now.vol[0] ** 2, rel=1e-12)
+    assert split.now.by_factor.sum() + split.now.specific[0] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_no_risk_has_no_split() -> None:
     """Promise: nothing covered, or a book of cash, gives missing shares, not a division by zero."""
-    fits, weights, covariance, series, _ = split_of(BOOK)
-    uncovered = split_risk(weights, fits.beta * np.nan, fits.residual_vol, covariance, series)
-    idle = split_risk(
-        make_weights(np.full((1, SYMBOLS), 1.0), [True] * SYMBOLS, 10.0),
-        fits.beta * np.nan,
-        fits.residual_vol,
-        covariance,
-        series,
-    )
-    for split in (uncovered, idle):
-        for numbers in vars(split).values():
-            assert np.isnan(numbers).all()
+    returns, factors = make_returns()
+    windows = factor_windows(factors, [LAST])
+    beta = np.full((1, SYMBOLS, 3), np.nan)
+    idle = make_weights(np.full((1, SYMBOLS), 1.0), [True] * SYMBOLS, 10.0)
+    for weights in (make_weights(BOOK), idle):
+        found = residuals(weights, beta, returns, windows)
+        split = split_risk(found, windows, beta[..., 0], returns, return_series(weights, returns, [LAST]))
+        for part in (*vars(split.now).values(), *vars(split.equal_weighted).values(), split.r_squared):
+            assert np.isnan(part).all()
+        assert np.isnan(position_shares(found, windows, returns)).all()
+        assert (standard_errors(found, windows) == 0).all()
 
 
-def test_historical_value_at_risk_is_the_weibull_quantile() -> None:
-    """Promise: minus np.quantile(weibull) of the finite returns of the last 252 sessions, older ones ignored."""
-    returns = np.random.default_rng(0).normal(0, 0.01, (LOOKBACK_RETURNS, 3))
-    returns[:21] = -0.5
-    returns[-40:-30, 1] = np.nan
-    found = value_at_risk(ReturnSeries(returns, np.ones_like(returns)), np.full(3, 0.2))
-    for d in range(3):
-        finite = returns[-252:, d][np.isfinite(returns[-252:, d])]
-        assert found.var_95_1d[d] == pytest.approx(-np.quantile(finite, 0.05, method="weibull"), rel=1e-12)
-        assert found.var_99_1d[d] == pytest.approx(-np.quantile(finite, 0.01, method="weibull"), rel=1e-12)
-    assert (found.var_99_1d > found.var_95_1d).all()
-
-
-def test_normal_value_at_risk_is_the_forecasts_quantile() -> None:
-    """Promise: zero mean, forecast volatility of a day, scipy's normal quantiles; null when there is no forecast."""
-    found = value_at_risk(ReturnSeries(*np.zeros((2, LOOKBACK_RETURNS, 2))), np.array([0.2, np.nan]))
-    daily = stats.norm(scale=0.2 / np.sqrt(252))
-    assert found.var_95_1d_normal == pytest.approx([-daily.ppf(0.05), np.nan], nan_ok=True)
-    assert found.var_99_1d_normal == pytest.approx([-daily.ppf(0.01), np.nan], nan_ok=True)
-
-
-def test_value_at_risk_needs_half_a_year() -> None:
-    """Promise: 126 returns make a quantile, 125 a null with its reason; the split ratio follows the same rule."""
-    returns = np.random.default_rng(0).normal(0, 0.01, (LOOKBACK_RETURNS, 2))
-    returns[:-125, 0], returns[:-126, 1] = np.nan, np.nan
-    found = value_at_risk(ReturnSeries(returns, np.ones_like(returns)), np.full(2, 0.2))
-    assert found.reason.tolist() == ["Insufficient portfolio returns: 125 < 126", None]
-    assert np.isfinite(found.var_95_1d).tolist() == [False, True]
-    fits, _, covariance, _, _ = split_of(BOOK)
-    twice = [np.repeat(part, 2, axis=0) for part in (BOOK, fits.beta, fits.residual_vol, covariance)]
-    split = split_risk(make_weights(twice[0]), *twice[1:], ReturnSeries(returns, np.ones_like(returns)))
-    assert np.isfinite(split.split_ratio).tolist() == [False, True]
+def test_the_ratio_needs_half_a_year() -> None:
+    """Promise: 126 portfolio returns make a variance, 125 do not."""
+    returns, factors = make_returns()
+    fits, windows = fit(returns, factors, [LAST], factor_names=NAMES), factor_windows(factors, [LAST])
+    found = residuals(make_weights(BOOK), fits.beta, returns, windows)
+    for n_obs in (125, 126):
+        series = return_series(make_weights(BOOK), returns, [LAST])
+        series.returns[:-n_obs] = np.nan
+        split = split_risk(found, windows, fits.r_squared, returns, series)
+        assert np.isfinite(split.split_ratio[0]) == (n_obs == 126)
 
 
 def test_a_short_book_loses_when_prices_rise() -> None:

@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from assets.numerics.value_at_risk import LOSSES, Exceedances
 from sigma_dagster.cli import render_risk
 from sigma_dagster.portfolio.risk import Position, Risk, RiskSplit
 
@@ -25,10 +26,14 @@ NOTHING = Risk(
     **dict.fromkeys(("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d", "forecast_model")),  # type: ignore[arg-type]
     **dict.fromkeys(("vol_trend", "vol_trend_p", "vol_percentile", "return_coverage")),  # type: ignore[arg-type]
     low_coverage=False,
-    **dict.fromkeys(("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal")),  # type: ignore[arg-type]
+    **dict.fromkeys(LOSSES),  # type: ignore[arg-type]
+    exceedances={name: Exceedances(0, 0, 0.0, 0, 0) for name in ("var_95_1d", "var_99_1d")},
     risk_split=RiskSplit({"market": None, "low_volatility": None}, None, {}),
     split_vol=None,
+    risk_split_equal_weighted=RiskSplit({"market": None, "low_volatility": None}, None, {}),
+    split_vol_equal_weighted=None,
     split_ratio=None,
+    diversifiable_share=None,
     positions=(),
 )
 ZERO = replace(
@@ -41,10 +46,11 @@ ZERO = replace(
     r_squared=0.0,
     **dict.fromkeys(("realized_vol_21d", "realized_vol_63d", "ewma_vol", "forecast_vol_21d"), 0.0),  # type: ignore[arg-type]
     vol_percentile=0.0,
-    **dict.fromkeys(("var_95_1d", "var_99_1d", "var_95_1d_normal", "var_99_1d_normal"), 0.0),  # type: ignore[arg-type]
+    return_coverage=1.0,
+    **dict.fromkeys(LOSSES, 0.0),  # type: ignore[arg-type]
     risk_split=RiskSplit({"market": 0.0, "low_volatility": 0.0}, 0.0, {"A": 0.0}),
     split_ratio=1.0,
-    positions=(Position("A", 0.0, "market", "full_history", 0, 0.0),),
+    positions=(Position("A", "public", 0.0, "market", "full_history", 0, 0.0),),
 )
 
 
@@ -66,8 +72,10 @@ def test_trap_31_zero_is_a_number_and_unknown_is_a_dash() -> None:
     assert line(ZERO, "low volatility") == ["0.000", "0.000", "0.0%"]
     assert line(NOTHING, "forecast, next 21 sessions") == ["-"]
     assert line(ZERO, "forecast, next 21 sessions") == ["0.0%"]
-    assert line(NOTHING, "historical, last 252 sessions") == ["-"] * 4
-    assert line(ZERO, "historical, last 252 sessions") == ["0.00%", "$0", "0.00%", "$0"]
+    for label in ("value at risk, by the volatility of now", "... as in the last 252", "... normal, with the forecast"):
+        assert line(NOTHING, label)[-4:] == ["-"] * 4
+        assert line(ZERO, label)[-4:] == ["0.00%", "$0", "0.00%", "$0"]
+    assert line(ZERO, "expected shortfall, worst 2.5%") == ["0.00%", "$0"]
     assert line(ZERO, "A ") == ["0.0%", "market", "0.0%", "full", "history", "0", "0.0%"]
 
 
@@ -88,16 +96,56 @@ def test_why_nothing_is_known_is_said() -> None:
 @pytest.mark.parametrize(("ratio", "said"), [(0.69, True), (0.70, False), (1.30, False), (1.31, True), (None, False)])
 def test_a_split_far_from_what_was_realized_is_said(ratio: float | None, said: bool) -> None:
     lines = printed(replace(ZERO, split_ratio=ratio))
+    assert any("make the split another book than the returns" in text for text in lines) is said
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.69, True), (0.70, False), (2.0, False), (None, False)])
+def test_positions_that_move_together_are_said(share: float | None, said: bool) -> None:
+    """Promise: specific risk that positions share is no matter of diversification, and a line says so."""
+    lines = printed(replace(ZERO, diversifiable_share=share))
     assert any("move together in a way the factors do not see" in text for text in lines) is said
 
 
-def test_low_coverage_is_said_with_both_shares() -> None:
-    lines = printed(replace(ZERO, low_coverage=True, weight_coverage=0.72, return_coverage=0.815))
-    (one,) = (text for text in lines if text.startswith("Low coverage"))
-    assert "72.0%" in one
-    assert "81.5%" in one
+def test_exceedances_are_counted_beside_what_is_expected() -> None:
+    """Promise: how often more was lost than said, the number to expect and its band; a count outside gets a line."""
+    counted = {"var_95_1d": Exceedances(252, 14, 12.6, 7, 19), "var_99_1d": Exceedances(252, 7, 2.52, 1, 6)}
+    found = replace(ZERO, exceedances=counted)
+    assert line(found, "95% value at risk, 252 sessions compared") == ["14", "12.6", "7", "to", "19"]
+    assert line(found, "99% value at risk, 252 sessions compared") == ["7", "2.5", "1", "to", "6"]
+    (note,) = (text for text in printed(found) if "outside the 95% band" in text)
+    assert note == "99% value at risk was exceeded 7 times, outside the 95% band 1 to 6"
+    assert not any("sessions compared" in text for text in printed(ZERO))
+
+
+def test_coverage_is_said_beside_the_headline() -> None:
+    """Promise: under 100% the second line says of what the numbers are, in percent and dollars."""
+    found = replace(
+        ZERO, gross=1000.0, denominator=1000.0, low_coverage=True, weight_coverage=0.72, return_coverage=0.815
+    )
+    (one,) = (text for text in printed(found)[:2] if text.startswith("Exposures cover"))
+    assert one.endswith("72.0% of value; volatility and losses are of the 81.5% with returns, $815")
     assert len(one) <= 100
-    assert not any(text.startswith("Low coverage") for text in printed(ZERO))
+    assert any(text.startswith("Low coverage") for text in printed(found))
+    whole = printed(replace(found, low_coverage=False, weight_coverage=1.0, return_coverage=1.0))
+    assert not any(text.startswith(("Exposures cover", "Low coverage")) for text in whole)
+
+
+def test_dollars_are_of_what_the_rate_is_a_share_of() -> None:
+    """Promise: a loss of 4% of the covered $300 is $12, with equity too, on the screen and in JSON."""
+    for gross, denominator in ((1000.0, 1000.0), (5000.0, 1000.0)):
+        found = replace(ZERO, gross=gross, denominator=denominator, return_coverage=0.3, var_99_1d=0.04)
+        assert found.to_json()["covered_value"] == pytest.approx(300)
+        assert found.to_json()["var_99_1d_usd"] == pytest.approx(12)
+        assert line(found, "value at risk, by the volatility of now")[-2:] == ["4.00%", "$12"]
+
+
+def test_a_private_position_is_not_taken_for_the_public_one() -> None:
+    """Promise: one symbol held as both is two lines that can be told apart."""
+    both = (Position("KO", "public", 0.6, "market", "full_history", 252, 0.5),)
+    both += (Position("KO", "private", 0.4, "entry", None, None, None),)
+    found = replace(ZERO, positions=both)
+    assert ["private" in text for text in printed(found) if text.startswith("KO")] == [False, True]
+    assert [one["asset_class"] for one in found.to_json()["positions"]] == ["public", "private"]
 
 
 def test_prices_that_are_not_the_markets_of_the_day_are_said() -> None:
@@ -113,7 +161,7 @@ def test_weights_by_equity_say_what_they_are_shares_of() -> None:
 
 
 def test_many_positions_are_cut_and_counted() -> None:
-    many = tuple(Position(f"S{i}", 0.01, "market", "full_history", 252, 0.5) for i in range(1200))
+    many = tuple(Position(f"S{i}", "public", 0.01, "market", "full_history", 252, 0.5) for i in range(1200))
     lines = printed(replace(ZERO, positions=many))
     assert sum(text.startswith("S") for text in lines) == 25
     assert "... and 1,175 smaller positions; --json has all" in lines

@@ -1,0 +1,200 @@
+"""What the factors leave of a portfolio: its residual series, how exact its exposures are, who has the residual risk.
+
+The factors themselves are ``factor_windows``'s; how variance splits is ``risk``'s.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from assets.numerics.arrays import BoolArray, FloatArray, IntArray
+from assets.numerics.constants import MIN_RESIDUAL_COVERAGE
+from assets.numerics.factor_windows import FactorWindows, robust_weights
+from assets.numerics.portfolio import Weights
+from assets.numerics.windows import session_rows, trailing_sum
+
+_ROUNDING = 1e-13
+"""A variance below this share of that of the returns is rounding."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """The covered part of a portfolio beside its factors: D sessions, S symbols, K factors, windows of W sessions."""
+
+    weight: FloatArray
+    """(D, S) weights of the symbols that have betas, by their share of gross value; 0 for the others."""
+    coverage: FloatArray
+    """(D,) that share."""
+    beta: FloatArray
+    """(D, S, K) of the same symbols; 0 for the others."""
+    exposure: FloatArray
+    """(D, K) of the covered part: the book's own regression coefficients, where no symbol has a gap."""
+    series: FloatArray
+    """(D, W) residuals of the window; 0 on sessions without one."""
+    known: BoolArray | None
+    """(D, W) sessions that have one; None for all of every window."""
+
+    @property
+    def n_obs(self) -> IntArray:
+        """(D,) sessions that have a residual."""
+        whole = np.full(len(self.series), self.series.shape[1])
+        return whole if self.known is None else self.known.sum(axis=1)
+
+    @property
+    def variance(self) -> FloatArray:
+        """(D,) variance of the residuals (ddof 1)."""
+        n_obs = self.n_obs
+        squares = np.einsum("dw,dw->d", self.series, self.series) - self.series.sum(axis=1) ** 2 / np.maximum(n_obs, 1)
+        variance: FloatArray = np.maximum(squares, 0.0) / np.maximum(n_obs - 1, 1)
+        return variance
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Returns over the sessions of the windows."""
+
+    returns: FloatArray
+    """(L, S) 0 where there is none, and on sessions that lack a factor."""
+    gaps: IntArray
+    """(G,) the symbols that miss sessions which have every factor."""
+    missing: FloatArray
+    """(L, G) 1 on these sessions."""
+
+
+def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: FactorWindows) -> Residuals:
+    """The residual series of a portfolio in the window of each session, with that session's weights and betas.
+
+    ``e_t = sum_i u_i e_it / c_t`` over the symbols that have a return on t, ``e_it = r_it - a_i - x_t' b_i`` with the
+    stored betas and the intercept that goes with them, u the covered weights and c_t the share of ``sum |u_i|`` that
+    has a return. Sessions that lack a factor, or with c_t below 0.5, have none.
+
+    :param beta: (D, S, K); NaN where there is none.
+    :param returns: (T, S) decimal returns on the sessions that the windows were made from; NaN where there is none.
+    """
+    covered = np.all(np.isfinite(beta), axis=2) & (np.nan_to_num(weights.weight) != 0)
+    coverage = weights.coverage(covered)
+    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, np.nan)[:, None]
+    weight = np.nan_to_num(weight)
+    beta = np.where(covered[..., None], beta, 0.0)
+    exposure = np.einsum("ds,dsk->dk", weight, beta)
+    panel = _panel(returns, windows, covered.any(axis=0))
+    series, share = weight @ panel.returns.T - exposure @ windows.factors.T, None
+    if panel.gaps.size:
+        series, share = _without_the_missing(series, weight, beta, panel, windows)
+    series, known = windows.of(series), windows.known()
+    n_obs = series.shape[1] if known is None else np.maximum(known.sum(axis=1), 1)
+    series -= (series.sum(axis=1) / n_obs)[:, None]
+    if share is not None:
+        share = windows.of(share)
+        enough: BoolArray = share >= MIN_RESIDUAL_COVERAGE
+        known = enough if known is None else known & enough
+        series /= np.where(enough, share, 1.0)
+    if known is not None:
+        series = np.where(known, series, 0.0)
+    return Residuals(weight, coverage, beta, exposure, series, known)
+
+
+def standard_errors(found: Residuals, windows: FactorWindows) -> FloatArray:
+    """(D, K) HC3 standard errors of the whole portfolio's exposures: of the covered part's, times the coverage."""
+    squares = found.series**2
+    variance = np.matmul(windows.robust, squares[..., None])[..., 0]
+    if found.known is not None:
+        # Sessions left out for want of symbols have no place in X either.
+        complete = windows.known()
+        fewer = np.flatnonzero((~found.known if complete is None else complete & ~found.known).any(axis=1))
+        if fewer.size:
+            design = np.stack([_window_rows(windows, int(d)) * found.known[d, :, None] for d in fewer])
+            variance[fewer] = np.einsum("dkw,dw->dk", robust_weights(design), squares[fewer])
+    se: FloatArray = found.coverage[:, None] * np.sqrt(variance)
+    return se
+
+
+def symbol_variances(
+    found: Residuals, r_squared: FloatArray, returns: FloatArray, windows: FactorWindows
+) -> FloatArray:
+    """(D, S) variance (ddof 1) of each covered symbol's own residuals, ``(1 - R2) var(r)``; 0 for the others.
+
+    :param r_squared: (D, S) of the fits.
+    """
+    rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
+    present = np.isfinite(rows) & windows.complete[:, None]
+    values = np.where(present, rows, 0.0)
+    at = windows.offsets + windows.window - 1
+    total, squares = np.hsplit(trailing_sum(np.hstack([values, values**2]), windows.window)[at], 2)
+    if present.all():
+        n_obs: IntArray | int = windows.window
+    else:
+        n_obs = trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
+    variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)
+    return np.where(found.weight != 0, np.nan_to_num(1.0 - r_squared) * variance, 0.0)
+
+
+def symbol_shares(found: Residuals, returns: FloatArray, windows: FactorWindows) -> FloatArray:
+    """(D, S) what each symbol adds to the residual variance, ``u_i cov(e_i, e)``, rescaled so that it adds up to it.
+
+    Covariances are over the sessions on which both have a residual. Without gaps they add up by themselves.
+    """
+    shares = np.zeros(found.weight.shape)
+    rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
+    for d, offset in enumerate(windows.offsets):
+        own = np.flatnonzero(found.weight[d])
+        if own.size:
+            window = slice(int(offset), int(offset) + windows.window)
+            shares[d, own] = found.weight[d, own] * _covariances(found, windows, rows[window][:, own], d, own)
+    total, variance = shares.sum(axis=1), found.variance
+    moves = (variance > 0) & (total > _ROUNDING * np.abs(shares).sum(axis=1))
+    return shares * np.where(moves, variance / np.where(moves, total, 1.0), 0.0)[:, None]
+
+
+def _covariances(found: Residuals, windows: FactorWindows, returns: FloatArray, d: int, own: IntArray) -> FloatArray:
+    """(N,) covariances of the residuals of some symbols, returns (W, N), with the portfolio's at session d."""
+    x = _window_rows(windows, d)
+    present = np.isfinite(returns) & (x[:, :1] > 0)
+    left = np.where(present, np.where(present, returns, 0.0) - x[:, 1:] @ found.beta[d, own].T, 0.0)
+    both = present if found.known is None else present & found.known[d, :, None]
+    n_obs = np.maximum(both.sum(axis=0), 1)
+    book = found.series[d]
+    mean = (book[:, None] * both).sum(axis=0) / n_obs
+    # Any constant (the intercept, too) drops out against deviations from the mean of the common sessions.
+    covariance: FloatArray = (left * both * (book[:, None] - mean)).sum(axis=0) / np.maximum(n_obs - 1, 1)
+    return covariance
+
+
+def _window_rows(windows: FactorWindows, d: int) -> FloatArray:
+    """(W, 1 + K) intercept and factors in the window of session d; zeros on sessions that lack a factor."""
+    window = slice(int(windows.offsets[d]), int(windows.offsets[d]) + windows.window)
+    return np.column_stack([windows.complete[window], windows.factors[window]])
+
+
+def _panel(returns: FloatArray, windows: FactorWindows, wanted: BoolArray) -> _Panel:
+    rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
+    finite = np.isfinite(rows)
+    if finite.all() and windows.complete.all():
+        return _Panel(rows, np.empty(0, dtype=np.int64), np.empty((len(rows), 0)))
+    missing = windows.complete[:, None] & ~finite
+    gaps = np.flatnonzero(missing.any(axis=0) & wanted)
+    values = np.where(finite & windows.complete[:, None], rows, 0.0)
+    return _Panel(values, gaps, missing[:, gaps].astype(np.float64))
+
+
+def _without_the_missing(
+    series: FloatArray, weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
+) -> tuple[FloatArray, FloatArray]:
+    """Series (D, L) less what was taken for symbols on sessions that they miss, and less the intercepts of these.
+
+    :returns: (D, L) series, but for the intercepts of symbols without gaps, and the share of weight with a return.
+    """
+    gaps, missing = panel.gaps, panel.missing
+    own, loading = weight[:, gaps], beta[:, gaps]
+    at = windows.offsets + windows.window - 1
+    present = windows.complete[:, None] - missing
+    n_obs = np.maximum(trailing_sum(present, windows.window)[at], 1.0)
+    intercept = trailing_sum(panel.returns[:, gaps], windows.window)[at] / n_obs
+    for k, factor in enumerate(windows.factors.T):
+        mean = trailing_sum(present * factor[:, None], windows.window)[at] / n_obs
+        intercept -= mean * loading[..., k]
+        series = series + ((own * loading[..., k]) @ missing.T) * factor
+    series -= (own * intercept) @ present.T
+    size = np.abs(weight).sum(axis=1, keepdims=True)
+    share = 1.0 - (np.abs(own) / np.where(size > 0, size, 1.0)) @ missing.T
+    return series, share

@@ -1,0 +1,217 @@
+"""How much a portfolio may lose in one session, by three methods, and how often it lost more than was said.
+
+The portfolio's return series is ``risk``'s; its forecast volatility ``volatility``'s.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
+from assets.numerics.constants import (
+    COVERED_SESSIONS,
+    EWMA_DECAY,
+    MIN_RISK_OBS,
+    MONTH,
+    RISK_WINDOW,
+    SESSIONS_A_YEAR,
+    SHORTFALL_TAIL,
+    VAR_TAILS,
+)
+from assets.numerics.windows import count_texts, first_reason
+
+MIN_FILTERED_OBS = MIN_RISK_OBS + MONTH
+"""Returns that a filtered number needs: a month starts the variance."""
+_LOWEST = math.floor((RISK_WINDOW + 1) * max(VAR_TAILS)) + 1
+"""The smallest returns of a window that its quantiles lie between."""
+_QUANTILES = np.array([NormalDist().inv_cdf(tail) for tail in VAR_TAILS])
+"""Of the standard normal; scipy has them too, a fifth of a second later."""
+_KUPIEC_95 = NormalDist().inv_cdf(0.975) ** 2
+"""The 95% point of chi-squared with one degree of freedom."""
+
+
+LOSSES = (
+    "var_95_1d",
+    "var_99_1d",
+    "es_975_1d",
+    "var_95_1d_historical",
+    "var_99_1d_historical",
+    "var_95_1d_normal",
+    "var_99_1d_normal",
+)
+"""The numbers of ``ValueAtRisk``, as rows and reports name them."""
+
+
+@dataclass(frozen=True)
+class ValueAtRisk:
+    """One-session value at risk on D sessions, as a fraction of the covered part's value; positive is a loss.
+
+    Every field is (D,). Filtered numbers are NaN with fewer than 147 returns, historical ones with fewer than 126.
+    """
+
+    var_95_1d: FloatArray
+    """Filtered historical: quantiles of the returns, each by its own day's volatility, times the volatility of now."""
+    var_99_1d: FloatArray
+    es_975_1d: FloatArray
+    """Filtered expected shortfall: the mean loss on the worst 2.5% of sessions."""
+    var_95_1d_historical: FloatArray
+    """Quantile of the last 252 portfolio returns as they were."""
+    var_99_1d_historical: FloatArray
+    """Rests on the two or three worst days of the year."""
+    var_95_1d_normal: FloatArray
+    """Normal, zero mean, with the forecast volatility."""
+    var_99_1d_normal: FloatArray
+    """Exceeded on 1.5-2% of days."""
+    reason: TextArray
+    """Why the filtered numbers are missing, else None."""
+
+
+@dataclass(frozen=True)
+class Exceedances:
+    """How often a portfolio lost more than its value at risk of the day before."""
+
+    sessions: int
+    """Sessions that have both a return, and a value at risk of the session before."""
+    count: int
+    expected: float
+    low: int
+    """The 95% band of Kupiec's test: counts from low to high do not contradict the value at risk."""
+    high: int
+
+
+def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
+    """Filtered historical, historical and normal value at risk of one session, and expected shortfall.
+
+    Filtered historical simulation (Barone-Adesi, Giannopoulos & Vosper 1999; Hull & White 1998) over the n finite
+    returns of the window: ``h_1`` the mean of the first 21 squares, ``h_{i+1} = 0.94 h_i + 0.06 R_i^2``, ``z_i = R_i /
+    sqrt(h_i)`` of all but the first 21. Value at risk is ``-sqrt(h_{n+1})`` times the quantile of z (Weibull), the
+    shortfall the same with the mean of the z at or below their 2.5% quantile. Nothing is carried from one session to
+    the next. A z without variance before it counts as 0.
+
+    :param returns: (H, D) ``risk.ReturnSeries.returns``: the 273 sessions up to each of D sessions; NaN for none.
+    :param forecast_vol: (D,) annualised ``forecast_vol_21d`` of the series; NaN where there is none.
+    """
+    rows = np.ascontiguousarray(returns.T)
+    n_obs, recent = _count(rows), rows[:, -RISK_WINDOW:]
+    filtered, shortfall = _filtered(rows, n_obs)
+    n_recent = _count(recent)
+    historical = _loss(*_quantiles(_lowest(recent), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
+    normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
+    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", rows.shape[1])
+    reason = first_reason(n_obs.shape, (n_obs < MIN_FILTERED_OBS, texts[n_obs]))
+    losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
+    return ValueAtRisk(**losses, reason=reason)
+
+
+def exceedances(returns: FloatArray, at_risk: FloatArray, tail: float) -> Exceedances:
+    """Count the sessions of the last 252 on which more was lost than the value at risk of the session before.
+
+    The band is that of Kupiec's (1995) test of the proportion of failures at 5%.
+
+    :param returns: (N,) of each session, with the weights of the session before; NaN where there is none.
+    :param at_risk: (N,) value at risk as of the same sessions; NaN where there is none.
+    :param tail: the probability of a larger loss, 0.01 for ``var_99_1d``.
+    """
+    lost, said = -returns[1:][-COVERED_SESSIONS:], at_risk[:-1][-COVERED_SESSIONS:]
+    both = np.isfinite(lost) & np.isfinite(said)
+    sessions = int(both.sum())
+    low, high = kupiec_band(sessions, tail)
+    return Exceedances(sessions, int((lost > said)[both].sum()), sessions * tail, low, high)
+
+
+def kupiec_band(sessions: int, tail: float) -> tuple[int, int]:
+    """The smallest and largest number of exceedances that Kupiec's test does not reject at 5%."""
+    counts = np.arange(sessions + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = counts / sessions if sessions else np.zeros(1)
+        ratio = np.nan_to_num(counts * np.log(seen / tail)) + np.nan_to_num(
+            (sessions - counts) * np.log((1 - seen) / (1 - tail))
+        )
+    inside = np.flatnonzero(2 * ratio <= _KUPIEC_95)
+    return int(inside[0]), int(inside[-1])
+
+
+def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray]:
+    """(2, D) filtered value at risk and (D,) shortfall of returns (D, H), of which n_obs (D,) are finite."""
+    returns = _finite_last(rows, n_obs)
+    length = rows.shape[1]
+    first, steps = length - n_obs, np.arange(length + 1)
+    squares = returns**2
+    reach = min(int(first.max(initial=0)) + MONTH, length)
+    starting = steps[:reach] < first[:, None] + MONTH  # what stands before the first is 0
+    start = np.where(starting, squares[:, :reach], 0.0).sum(axis=1) / MONTH
+    # h_i = .94^i (.94^-first h_first + sum .06 R_j^2 .94^-(j+1)): positive terms, so a running sum loses nothing.
+    growth = EWMA_DECAY ** -steps.astype(np.float64)
+    variance = np.empty((len(rows), length + 1))
+    variance[:, 0] = start * growth[first]
+    np.multiply(squares, (1 - EWMA_DECAY) * growth[1:], out=variance[:, 1:])
+    np.cumsum(variance, axis=1, out=variance)
+    variance /= growth
+    deviation = np.sqrt(variance[:, MONTH:], out=variance[:, MONTH:])
+    now = deviation[:, -1]
+    if not deviation[:, :-1].all():
+        deviation[:, :-1][deviation[:, :-1] == 0] = np.inf
+    z = returns[:, MONTH:] / deviation[:, :-1]
+    if first.any():
+        z[steps[: z.shape[1]] < first[:, None]] = np.nan  # of the first 21 returns there are none
+    lowest, scarce, n_z = _lowest(z), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
+    at_risk = _loss(*_quantiles(lowest, n_z, VAR_TAILS), scarce=scarce, scale=now)
+    (tail,) = _quantiles(lowest, n_z, (SHORTFALL_TAIL,))
+    return at_risk, _loss(_mean_up_to(tail, lowest, z), scarce=scarce, scale=now)[0]
+
+
+def _mean_up_to(tail: FloatArray, lowest: FloatArray, sample: FloatArray) -> FloatArray:
+    """(D,) mean of what is at or below tail (D,) in a sample (D, n), of which the lowest (D, 13) are known in order."""
+    mean = _mean_of(lowest, lowest <= tail[:, None])
+    tied = np.flatnonzero(lowest[:, -1] <= tail)  # and maybe more beyond the lowest
+    mean[tied] = _mean_of(sample[tied], sample[tied] <= tail[tied, None])
+    return mean
+
+
+def _mean_of(values: FloatArray, chosen: BoolArray) -> FloatArray:
+    mean: FloatArray = np.where(chosen, values, 0.0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
+    return mean
+
+
+def _count(rows: FloatArray) -> IntArray:
+    """(D,) finite returns of each row."""
+    finite = np.isfinite(rows)
+    return np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
+
+
+def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:
+    """Rows (D, H) with their finite values moved to the end in their order, and 0 before them."""
+    gaps = np.flatnonzero(n_obs < rows.shape[1])
+    if not gaps.size:
+        return rows
+    moved = rows.copy()
+    order = np.argsort(np.isfinite(rows[gaps]), axis=1, kind="stable")
+    moved[gaps] = np.nan_to_num(np.take_along_axis(rows[gaps], order, axis=1), nan=0.0)
+    return moved
+
+
+def _lowest(sample: FloatArray) -> FloatArray:
+    """(D, 13) the smallest values of (D, n) in order; infinite where there are fewer."""
+    gaps = np.isnan(sample)
+    filled = np.where(gaps, np.inf, sample) if gaps.any() else sample.copy()
+    filled.partition(_LOWEST - 1, axis=1)
+    return np.sort(filled[:, :_LOWEST], axis=1)
+
+
+def _quantiles(lowest: FloatArray, n_obs: IntArray, tails: tuple[float, ...]) -> list[FloatArray]:
+    """For each tail the (D,) quantile of n_obs (D,) values, by Weibull's rule, from the smallest of them."""
+    quantiles, rows = [], np.arange(len(lowest))
+    for tail in tails:
+        place = np.clip((n_obs + 1) * tail, 1.0, np.maximum(n_obs, 1))
+        rank = np.floor(place).astype(np.int64)
+        low, high = lowest[rows, rank - 1], lowest[rows, np.minimum(rank, _LOWEST - 1)]
+        with np.errstate(invalid="ignore"):  # no values at all
+            quantiles.append(np.where(place > rank, low + (place - rank) * (high - low), low))
+    return quantiles
+
+
+def _loss(*quantiles: FloatArray, scarce: BoolArray, scale: FloatArray | float = 1.0) -> FloatArray:
+    """Quantiles of returns as losses in the scale of now; NaN where returns are scarce."""
+    return np.where(scarce, np.nan, 0.0 - scale * np.nan_to_num(np.array(quantiles)))

@@ -1,0 +1,24 @@
+"""risk scaled to now, filtered value at risk, expected shortfall; rows of the older definitions are made again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+_EXPOSURE = ("split_vol_equal_weighted", "diversifiable_share")
+_VOLATILITY = ("es_975_1d", "var_95_1d_historical", "var_99_1d_historical", "return_1d")
+
+
+def upgrade() -> None:
+    """Apply."""
+    for table, names in (("portfolio_factor_exposure", _EXPOSURE), ("portfolio_volatility", _VOLATILITY)):
+        op.execute(sa.delete(sa.table(table)))
+        for name in names:
+            op.add_column(table, sa.Column(name, sa.Float(), nullable=True))
+    # Fits over a jump that no split explains were not flagged.
+    op.execute(
+        "DELETE FROM factor_exposure WHERE symbol IN (SELECT symbol FROM ("
+        "SELECT symbol, close, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS earlier FROM daily_price"
+        ") AS closes WHERE close > 6 * earlier)"
+    )
