@@ -184,14 +184,15 @@ CHECKS = {
         ),
         Check(
             "prices_continuous",
-            f"No price moves by more than {questions.MAX_MOVE:.0%} from one session to the next, dividends and splits allowed "
-            "for.",
+            f"No price moves by more than {questions.MAX_MOVE:.0%} from one session to the next, dividends and splits "
+            "allowed for.",
             _WARN,
             questions.jumps,
         ),
         Check(
             "proxies_fresh",
-            f"Every factor proxy has a close at most {questions.MAX_SESSIONS_BEHIND} sessions before the last completed one.",
+            f"Every factor proxy has a close at most {questions.MAX_SESSIONS_BEHIND} sessions before the last "
+            "completed one.",
             _WARN,
             questions.proxies_behind,
             of_newest=True,

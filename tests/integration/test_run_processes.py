@@ -30,7 +30,8 @@ NOW = datetime(2022, 12, 29, tzinfo=UTC)
 
 #: Executes a stored run as the process does that the daemon starts, and stays after a message until it may go on.
 WORKER = """
-import os, sys, time
+import faulthandler, os, sys, time
+faulthandler.dump_traceback_later(40)
 from pathlib import Path
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
@@ -189,7 +190,7 @@ RANGES: list[Mapping[str, str]] = [
     {ASSET_PARTITION_RANGE_START_TAG: "2022-13-45|KO", ASSET_PARTITION_RANGE_END_TAG: "2022-13-45|KO"},
 ]
 SELECTIONS = [None, frozenset({dg.AssetKey("daily_prices")}), frozenset({dg.AssetKey("no_asset")}), frozenset()]
-STATUSES = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED]
+STATUSES = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
 
 
 def test_no_stored_run_stops_the_sensor_or_a_command(core_home: Home) -> None:
@@ -215,7 +216,7 @@ def test_no_stored_run_stops_the_sensor_or_a_command(core_home: Home) -> None:
     assert done.tally.records_stored == 5
 
 
-def test_a_queued_run_that_no_daemon_will_start_is_not_waited_for(core_home: Home, parts: Parts) -> None:
+def test_a_run_that_no_daemon_will_start_is_not_waited_for(core_home: Home, parts: Parts) -> None:
     """Nothing starts it while no daemon runs: a command does the work itself."""
     block = parts.block()
     run = parts.instance.get_run_by_id(parts.store_run(block))
@@ -225,7 +226,7 @@ def test_a_queued_run_that_no_daemon_will_start_is_not_waited_for(core_home: Hom
             run.job_name,
             run_config=run.run_config,
             tags=run.tags,
-            status=dg.DagsterRunStatus.QUEUED,
+            status=dg.DagsterRunStatus.STARTING,
             asset_selection=run.asset_selection,
         )
     )
