@@ -262,7 +262,11 @@ def unfinished(instance: dg.DagsterInstance, tags: dict[str, str], status: dg.Da
     made = dg.AssetMaterialization(BETAS, partition=dg.MultiPartitionKey({"date": "2022-12-28", "symbol": "KO"}))
     job = definitions().resolve_job_def("both")
     run = instance.create_run_for_job(
-        job, tags=tags, status=status, asset_selection=frozenset([PRICES, BETAS]), run_id="9f1b1c06-6ad6-4f0e-8b0f-6f3a2f5f0a11"
+        job,
+        tags=tags,
+        status=status,
+        asset_selection=frozenset([PRICES, BETAS]),
+        run_id="9f1b1c06-6ad6-4f0e-8b0f-6f3a2f5f0a11",
     )
     if tags == RANGE:
         record_materializations(instance, run, BETAS, [(str(made.partition), {})], tags=made.tags)

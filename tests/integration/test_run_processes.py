@@ -30,9 +30,14 @@ NOW = datetime(2022, 12, 29, tzinfo=UTC)
 
 #: Executes a stored run as the process does that the daemon starts, and stays after a message until it may go on.
 WORKER = """
-import faulthandler, os, sys, time
-faulthandler.dump_traceback_later(40)
+import os, sys, time
 from pathlib import Path
+import sqlite3
+import sqlalchemy as sa
+@sa.event.listens_for(sa.Engine, "connect")
+def without_waiting_for_the_disk(connection, _record):
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from sigma_dagster.orchestration.build import build_defs
@@ -108,7 +113,7 @@ def worker(home: Home, run_id: str, message: str, folder: Path) -> "subprocess.P
     process = subprocess.Popen(  # noqa: S603 - our own code
         [sys.executable, "-c", WORKER, run_id, message, str(folder)], env=environment, cwd=ROOT
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not (folder / "at").exists():
         assert time.monotonic() < end
         assert process.poll() is None
