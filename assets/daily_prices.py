@@ -31,6 +31,7 @@ from resources.database.tables import daily_price
 from resources.sources import guard
 from resources.sources.base import (
     DelistedError,
+    PriceRow,
     PriceSource,
     QuotaSpentError,
     SourceError,
