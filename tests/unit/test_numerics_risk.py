@@ -22,7 +22,7 @@ def make_weights(value: Array, cash: object = None, equity: float | None = None)
     """Weights of signed values (sessions, symbols), all at market."""
     no = np.zeros(value.shape, dtype=bool)
     is_cash = np.zeros(value.shape[1], dtype=bool) if cash is None else np.array(cash)
-    return weigh(Positions(value, np.abs(value), value != 0, no, no, is_cash), equity)
+    return weigh(Positions(value, np.abs(value), value != 0, no, no, no, is_cash), equity)
 
 
 def make_returns(seed: int = 0) -> tuple[Array, Array]:
