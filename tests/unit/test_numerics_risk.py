@@ -184,7 +184,7 @@ def test_the_ratio_needs_half_a_year() -> None:
 
 
 def test_the_return_of_a_session_is_by_the_values_of_the_day_before() -> None:
-    """Promise: sum of w r over what has a return, by its share of gross, as in the series; nothing held is no return."""
+    """Promise: sum of w r over what has a return, by its share of gross; nothing held is no return."""
     weights = make_weights(np.array([[50.0, 30, -20], [0, 0, 0]]))
     returns = np.array([[0.01, np.nan, 0.04], [0.01, 0.01, 0.01]])
     assert session_returns(weights, returns) == pytest.approx([(0.005 - 0.008) / 0.7, np.nan], nan_ok=True)
