@@ -80,7 +80,7 @@ def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]
     whole blocks that takes longer than everything else. What the run computes stands in its config.
     """
     order = {key: i for i, key in enumerate(instance.get_dynamic_partitions(block.dimension))}
-    keys = sorted(block.keys, key=order.__getitem__)
+    keys = sorted(block.keys, key=lambda key: order.get(key, 0))
     last = block.last.isoformat()
     return {
         ASSET_PARTITION_RANGE_START_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[0]}),
