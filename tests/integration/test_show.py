@@ -111,7 +111,7 @@ def test_json_has_every_name(shown: dict[str, Any]) -> None:
     for by_factor in (shown["exposures"], shown["standard_errors"], *(split["factors"] for split in splits)):
         assert tuple(by_factor) == SAMPLE_5.factor_names
     for position in shown["positions"]:
-        named = {"symbol", "asset_class", "weight", "price_basis", "quality", "n_obs", "r_squared"}
+        named = {"symbol", "asset_class", "weight", "price_basis", "unvalued", "quality", "n_obs", "r_squared"}
         assert position.keys() == named
 
 
