@@ -227,8 +227,8 @@ def plan(
     held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
     entered = _entered(portfolios, sessions)
-    # Symbols' rows rest on the proxies', and so do those of portfolios that hold no symbol.
-    proxies = model.proxies if held or entered.any() else ()
+    # Symbols' rows rest on the proxies' prices; a book that holds no symbol rests on none.
+    proxies = model.proxies if held else ()
     priced = tuple(dict.fromkeys([*proxies, *held]))
     noted = symbols.pending(connection, priced)
     later = {name for name, told in noted.items() if name in tried or (now is not None and told.retry_at > now)}

@@ -214,6 +214,9 @@ DATA = {
     "standard_errors": "FACTOR",
     "risk_split.factors": "FACTOR",
     "risk_split.positions": "SYMBOL",
+    "risk_split_equal_weighted.factors": "FACTOR",
+    "risk_split_equal_weighted.positions": "SYMBOL",
+    "exceedances": "VAR",
     "portfolios": "NAME",
 }
 
