@@ -78,7 +78,7 @@ def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _assets(run: dg.DagsterRun) -> list[str]:
     """Name the assets of a run, of one dimension; a run of a whole job selects none."""
-    if run.asset_selection is None:
+    if not run.asset_selection:
         of_job = {job_name(dimension): of_dimension(dimension) for dimension in DIMENSIONS}
         return [asset.name for asset in of_job.get(run.job_name, ())]
     selected = {key.to_user_string() for key in run.asset_selection}
