@@ -210,5 +210,5 @@ def test_a_symbol_that_is_not_stored(read_home: Home, symbol: str) -> None:
 def test_before_the_first_stored_price(read_home: Home) -> None:
     with pytest.raises(MissingInputsError, match="no prices of 'KO' are stored up to 2015-01-02"):
         diagnose(read_home, "KO", up_to=date(2015, 1, 2))
-    with pytest.raises(MissingInputsError, match=r"No prices are stored of KO, .* which the rows of 2021-01-04 look back on"):
+    with pytest.raises(MissingInputsError, match=r"No prices are stored of KO, .* the rows of 2021-01-04 look back on"):
         diagnose(read_home, "KO", up_to=date(2021, 1, 4))
