@@ -11,6 +11,7 @@ from resources import calendar
 from resources.database import portfolios, prices
 from resources.database.engine import Database
 from resources.database.portfolios import Lot
+from resources.database.prices import Answer
 from resources.sources.base import PriceRow
 from resources.sources.sample import SampleSource
 from sigma_dagster.errors import BlockFailedError
@@ -41,7 +42,8 @@ def test_runs_smaller_than_the_factor_model_with_a_held_proxy(home: Home) -> Non
     """B12: SIGMA_MAX_SYMBOLS_PER_RUN=2 with a held proxy fetches all proxies first, and gives the usual rows."""
     done = home.onboard(lots("SP500 AAPL"), max_symbols_per_run="2")
     assert (done.tally.api_calls, done.tally.regressions_run) == (7, 10)
-    home.assert_records_are_rows()
+    assert home.statuses()["SUCCESS"] > 3
+    assert home.statuses()["FAILURE"] == 0
 
 
 def test_equity_is_kept_until_it_is_taken_away(core_home: Home, tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_an_entry_price_in_shares_of_before_a_split_is_named(database: Database,
 
 def _misfits(database: Database, rows: Sequence[PriceRow], book: Lot, days: Sequence[date]) -> list[Misfit]:
     with database.write() as connection:
-        prices.store(connection, "KO", rows, days, source="test", look_back=5)
+        prices.store(connection, [Answer("KO", days, rows, "test")], look_back=5)
         stored = portfolios.store(connection, "book", [book], None, LAST)
     with database.read() as connection:
         return list(misfits(connection, stored.portfolio))
