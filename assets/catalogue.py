@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from resources.database import tables
 
 #: What the keys of a block are beside sessions, in the order in which blocks are run.
-DIMENSIONS = ("symbol", "portfolio")
+DIMENSIONS = ("proxy", "symbol", "portfolio")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Asset:
     checks: tuple[str, ...]
     """Names in `assets.checks`."""
     look_back: bool = False
-    """The sessions that results look back on are wanted as well, and those of the factor proxies."""
+    """The sessions that results look back on are wanted as well."""
 
     @property
     def of_model(self) -> bool:
@@ -45,6 +45,16 @@ class Asset:
 
 ASSETS = (
     Asset(
+        "proxy_prices",
+        tables.daily_price,
+        "proxy",
+        upstream=(),
+        group="market_data",
+        owner="team:market-data",
+        checks=("proxies_fresh", "recorded_partitions_have_rows"),
+        look_back=True,
+    ),
+    Asset(
         "daily_prices",
         tables.daily_price,
         "symbol",
@@ -55,7 +65,7 @@ ASSETS = (
             "prices_positive",
             "prices_complete",
             "prices_continuous",
-            "proxies_fresh",
+            "prices_move",
             "recorded_partitions_have_rows",
         ),
         look_back=True,
@@ -64,7 +74,7 @@ ASSETS = (
         "factor_exposures",
         tables.factor_exposure,
         "symbol",
-        upstream=("daily_prices",),
+        upstream=("proxy_prices", "daily_prices"),
         group="symbol_risk",
         owner="team:risk",
         checks=("held_symbols_have_exposures", "recorded_partitions_have_rows"),

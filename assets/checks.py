@@ -191,7 +191,7 @@ CHECKS = {
         Check(
             "prices_complete",
             "Between a symbol's first and last stored session, every exchange session has a row (a close, or a "
-            "recorded absence), and no other day has one.",
+            "recorded absence) or is late, and no other day has one.",
             _WARN,
             questions.incomplete,
         ),
@@ -201,6 +201,14 @@ CHECKS = {
             "allowed for.",
             _WARN,
             questions.jumps,
+        ),
+        Check(
+            "prices_move",
+            f"Of the last {questions.RECENT_SESSIONS} sessions, no price is the one before all day while others moved, "
+            f"and none stays the same for {questions.EQUAL_CLOSES} sessions.",
+            _WARN,
+            questions.doubtful,
+            of_newest=True,
         ),
         Check(
             "proxies_fresh",

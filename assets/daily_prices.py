@@ -1,14 +1,14 @@
 """The asset `daily_prices`: buy from the price source what is not stored yet, look-back included.
 
 Here: which sessions are asked for, and what becomes of each symbol. Not here: what an answer may hold
-(`resources.sources.guard`) and what it does to what is stored (`resources.database.prices`).
+(`resources.sources.guard`) and what it does to what is stored (`resources.database.prices`). The prices of factor
+proxies are bought the same way, as an asset of their own (`assets.proxy_prices`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from time import perf_counter
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -19,7 +19,8 @@ from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.definition import Frame, table_asset
 from assets.shared.look_back import listed, price_sessions
 from assets.shared.recorder import Cell, Recorder
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.work import Stopwatch, row_counts
 from resources.clock import Clock
 from resources.database import bulk, prices, symbols
@@ -36,7 +37,14 @@ from resources.sources.base import (
     SourceError,
     SourceUnavailableError,
     UnknownSymbolError,
+    earliest_session,
 )
+from resources.sources.chain import Chain, fetch_from
+
+#: One run at a time asks the price source.
+POOL = "price_source"
+#: What a person who clicks a partition would look for.
+SHOWN = ("close", "absence", "source")
 
 #: From one close to the next over a long weekend, and a day for the refresh.
 _LONGEST_PAUSE = timedelta(days=5)
@@ -98,8 +106,8 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
     @table_asset(
         "daily_prices",
         frame,
-        pool="price_source",
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None,
+        pool=POOL,
+        freshness_policy=freshness(frame),
         description=(
             "One row is the closing price of one symbol on one session, or the knowledge that the source has none. "
             "Fetched once from the price source, with the sessions before it that betas and volatility look back on. "
@@ -114,40 +122,78 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
         factor_model: dg.ResourceParam[FactorModel],
         clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult[None]:
-        block = block_of_run(context, "symbol", config)
-        record, stopwatch = Recorder(context, block.dimension), Stopwatch()
-        grid = price_sessions(block.sessions[0], block.sessions[-1])
-        with database.read() as connection:
-            have = bulk.present(connection, daily_price, block.keys, grid)
-        chosen = np.isin(np.array(grid, dtype="datetime64[D]"), np.array(block.sessions, dtype="datetime64[D]"))
-        wanted = ~have | chosen if config.force else ~have
-        _log_check(context, wanted, config)
-        completed = max(block.completed or clock.completed(), grid[-1])
-        buyer = Buyer(database, price_source, clock, completed, factor_model.proxies, stopwatch)
-        bought = buyer.buy(block.keys, grid, wanted, force=config.force)
-        _log_outcome(context, bought)
-        stored, skipped = len(bought.cells), int((~wanted).sum()) + config.cached_rows
-        metadata: dict[str, Any] = {
-            **row_counts(stored, skipped),
-            "symbols_fetched": bought.symbols,
-            "symbols_late": len(bought.late),
-            "symbols_failed": len(bought.failed),
-            "symbols_left": len(bought.left),
-            "api_calls": bought.calls,
-            "api_calls_saved": int((~wanted.any(axis=1)).sum()) + config.cached_keys,
-            "seconds": stopwatch.seconds,
-        }
-        record([cell for cell in bought.cells if cell.session >= frame.first_date], metadata)
-        if failure := bought.failure():
-            raise dg.Failure(failure)
-        return dg.MaterializeResult(metadata=metadata)
+        buyer = Buyer(database, price_source, clock, factor_model.proxies)
+        return materialize(context, config, frame, buyer)
 
     return daily_prices
 
 
-def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], config: BlockConfig) -> None:
+def freshness(frame: Frame) -> dg.FreshnessPolicy | None:
+    """Expect fresh prices of a source that follows the market."""
+    return dg.FreshnessPolicy.time_window(fail_window=_LONGEST_PAUSE) if frame.live else None
+
+
+def materialize(
+    context: dg.AssetExecutionContext, config: BlockConfig, frame: Frame, buyer: "Buyer"
+) -> dg.MaterializeResult[None]:
+    """Fetch and store what the block lacks (with force: all), and record it.
+
+    Recorded too is what the other asset of prices fetched: of factor proxies, which may be held.
+    """
+    block, found = block_of_run(context, config), found_before(context)
+    _refuse_unknown(buyer.source, block.keys)
+    record = Recorder(context)
+    grid = price_sessions(block.sessions[0], block.sessions[-1])
+    with buyer.database.read() as connection:
+        have = bulk.present(connection, daily_price, block.keys, grid)
+    chosen = np.isin(np.array(grid, dtype="datetime64[D]"), np.array(block.sessions, dtype="datetime64[D]"))
+    wanted = ~have | chosen if config.force else ~have
+    shared = np.isin(block.keys, buyer.proxies)
+    if record.deferred and context.asset_key.to_user_string() == "daily_prices":
+        wanted[shared] = ~have[shared]  # the planner has them fetched as proxies, by force too
+    _log_check(context, wanted, found.keys)
+    bought = buyer.buy(block.keys, grid, wanted, completed=found.completed, force=config.force)
+    _log_outcome(context, bought)
+    written = [cell for cell in bought.cells if cell.session >= frame.first_date]
+
+    def stored(keys: Sequence[str]) -> Iterator[Cell]:
+        return stored_cells(buyer.database, daily_price, {key: key for key in keys}, block.sessions, SHOWN)
+
+    if record.deferred and shared.any():
+        new = {(cell.key, cell.session) for cell in written}
+        others = record.unrecorded(stored([block.keys[i] for i in np.flatnonzero(shared)]))
+        written = [*(cell for cell in others if (cell.key, cell.session) not in new), *written]
+    totals = {
+        **row_counts(len(bought.cells), int((~wanted).sum()) + found.rows),
+        "symbols_fetched": bought.symbols,
+        "symbols_late": len(bought.late),
+        "symbols_failed": len(bought.failed),
+        "symbols_left": len(bought.left),
+        "api_calls": bought.calls,
+        "api_calls_saved": int((~wanted.any(axis=1)).sum()) + found.keys,
+        "seconds": buyer.stopwatch.seconds,
+    }
+    result = record(written, lambda: stored(block.keys), totals)
+    if failure := bought.failure():
+        raise dg.Failure(failure)
+    return result
+
+
+def _refuse_unknown(source: PriceSource, keys: Sequence[str]) -> None:
+    """Buy nothing for a key that somebody mistyped; a source that cannot list its symbols is asked for it."""
+    known = source.symbols()
+    unknown = [] if known is None else [key for key in keys if key not in known]
+    if unknown:
+        raise dg.Failure(
+            f"Not in {source.title}: {listed(unknown)}. Take away a key that was added by mistake: "
+            f"sigma symbols --forget {unknown[0]}",
+            allow_retries=False,
+        )
+
+
+def _log_check(context: dg.AssetExecutionContext, wanted: NDArray[np.bool_], cached: int) -> None:
     to_fetch = int(wanted.any(axis=1).sum())
-    total = len(wanted) + config.cached_keys
+    total = len(wanted) + cached
     context.log.info(f"Granular cache check: {total - to_fetch}/{total} symbols fully cached")
     if to_fetch:
         context.log.info(f"  {to_fetch} symbols need fetching (missing current data or insufficient history)")
@@ -165,41 +211,46 @@ def _log_outcome(context: dg.AssetExecutionContext, bought: Purchase) -> None:
 class Buyer:
     """Fetches symbol by symbol and stores what came, so that what is paid for is kept whatever comes after it."""
 
-    def __init__(
-        self,
-        database: Database,
-        source: PriceSource,
-        clock: Clock,
-        completed: date,
-        proxies: Sequence[str],
-        stopwatch: Stopwatch,
-    ) -> None:
-        self._database = database
-        self._source = source
+    def __init__(self, database: Database, source: PriceSource, clock: Clock, proxies: Sequence[str]) -> None:
+        self.database = database
+        self.source = source
+        self.proxies = proxies
+        self.stopwatch = Stopwatch()
         self._clock = clock
-        self._completed = completed
-        self._proxies = proxies
-        self._stopwatch = stopwatch
+        self._completed = date.min
+        self._members = {one.name: one for one in (source.members if isinstance(source, Chain) else [source])}
         self._live = source.latest_session() is None
         self._unsaved: list[Answer] = []
         self._unsaved_since = 0.0  # seconds of fetching
         self._bought = Purchase()
 
-    def buy(self, names: Sequence[str], grid: Sequence[date], wanted: NDArray[np.bool_], *, force: bool) -> Purchase:
-        """Fetch and store the wanted cells, shape (names, grid); by `force`, also of symbols that no source has."""
-        before = self._source.calls
+    def buy(
+        self,
+        names: Sequence[str],
+        grid: Sequence[date],
+        wanted: NDArray[np.bool_],
+        *,
+        completed: date | None,
+        force: bool,
+    ) -> Purchase:
+        """Fetch and store the wanted cells, shape (names, grid); by `force`, also of symbols that no source has.
+
+        `completed` is the last completed session, as the planner knew it; None: ask the clock.
+        """
+        self._completed = max(completed or self._clock.completed(), grid[-1])
+        before = self.source.calls
         orders = {
             name: [day for day, due in zip(grid, row, strict=True) if due]
             for name, row in zip(names, wanted, strict=True)
             if row.any()
         }
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             known = symbols.known(connection, list(orders))
         try:
             self._fetch_all(orders, known, force=force)
         finally:
             self._save()
-            self._bought.calls = self._source.calls - before
+            self._bought.calls = self.source.calls - before
         self._postpone(orders)
         return self._bought
 
@@ -211,7 +262,7 @@ class Buyer:
                 continue
             start = perf_counter()
             try:
-                with self._stopwatch("fetch"):
+                with self.stopwatch("fetch"):
                     answer = self._ask(name, asked, was)
             except SourceUnavailableError as error:
                 self._bought.ended = error
@@ -225,17 +276,18 @@ class Buyer:
 
     def _is_not_asked(self, was: Known, asked: Sequence[date]) -> bool:
         """Say whether the source has already told that it has none of this; another source may have."""
-        ended = was.status == "delisted" and was.last_session is not None and asked[0] > was.last_session
-        return (was.status == "unknown" or ended) and was.source == self._source.name
+        if was.status == "delisted" and was.last_session and asked[0] > was.last_session:
+            return was.source in self._members
+        return was.status == "unknown" and was.source == self.source.name
 
     def _ask(self, name: str, asked: Sequence[date], was: Known | None) -> Answer:
         """Fetch one symbol and check what came; raises SourceError, also if a known symbol is said to be gone."""
-        source, last = self._source.name, was.last_session if was else None
-        rows, status, reason = self._fetch(name, asked)
+        last = was.last_session if was else None
+        source, rows, status, reason = self._fetch(name, asked, was)
         if status == "unknown" and was and last:
             if was.status == "ok" and not self._has_ended(name, last, asked):
                 raise GoneError(name, source, last, "no longer knows it")
-            status = "delisted"
+            source, status = was.source, "delisted"
         checked = guard.check(source, name, rows, completed=self._completed, today=self._clock.today())
         newest = checked.rows[-1].session if checked.rows else None
         if status == "ok" and was and was.status == "delisted" and not (newest and last and newest > last):
@@ -245,22 +297,29 @@ class Buyer:
             status, reason = "delisted", f"no price since {last}, while the factor proxies have theirs"
         elif status == "ok" and was and last and not checked.rows and not checked.refused:
             self._refuse_silence(name, asked, was, last)
-        return Answer(name, asked, checked.rows, source, status, reason, checked.refused)
+        reach = earliest_session(self._members.get(source, self.source))
+        return Answer(name, asked, checked.rows, source, status, reason, checked.refused, reach)
 
-    def _fetch(self, name: str, asked: Sequence[date]) -> tuple[Sequence[PriceRow], str, str | None]:
-        """Give the rows, and what the source says of the symbol."""
+    def _fetch(
+        self, name: str, asked: Sequence[date], was: Known | None
+    ) -> tuple[str, Sequence[PriceRow], str, str | None]:
+        """Give the source that answered, its rows, and what it says of the symbol."""
+        first, stored = asked[0], was.source if was and was.last_session else None
+        if was and was.first_session and stored not in self._members:
+            first = min(first, was.first_session)  # another source serves it from now on: all of it is compared
         try:
-            return self._source.fetch(name, asked[0], asked[-1]), "ok", None
+            found = fetch_from(self.source, name, first, asked[-1], stored)
+            return found.source, found.rows, "ok", None
         except UnknownSymbolError as error:
-            return (), "unknown", str(error)
+            return self.source.name, (), "unknown", str(error)
         except DelistedError as error:
-            return (), "delisted", str(error)
+            return error.source, (), "delisted", str(error)
         except SourceError:
             raise
         except Exception as error:
             # Of a source of somebody else's. Its text and cause may hold a key.
             kind = type(error).__name__
-            raise SourceError(f"the price source {self._source.name!r} failed with an unexpected {kind}") from None
+            raise SourceError(f"the price source {self.source.name!r} failed with an unexpected {kind}") from None
 
     def _has_ended(self, name: str, last: date, asked: Sequence[date]) -> bool:
         """Say whether a symbol has had no price for the sessions of grace, while the factor proxies have theirs."""
@@ -268,21 +327,21 @@ class Buyer:
         if not self._live or last >= recent[0] or asked[-1] < recent[-1]:
             return False
         self._save()  # the proxies' own rows may be among what is not saved
-        with self._database.read() as connection:
-            panel = prices.load(connection, [proxy for proxy in self._proxies if proxy != name], recent)
+        with self.database.read() as connection:
+            panel = prices.load(connection, [proxy for proxy in self.proxies if proxy != name], recent)
         return bool(np.isfinite(panel.close).any(axis=1).all())
 
     def _refuse_silence(self, name: str, asked: Sequence[date], was: Known, last: date) -> None:
         """Refuse an answer without a row where there must be one: what is stored was given once."""
         first = was.first_session or last
         if asked[0] <= last and asked[-1] >= first and self._has_close(name, asked[0], asked[-1]):
-            raise GoneError(name, self._source.name, last, f"has no row of {asked[0]}..{asked[-1]}")
+            raise GoneError(name, self.source.name, last, f"has no row of {asked[0]}..{asked[-1]}")
         recent = prices.grace_sessions(self._completed)
         if self._live and any(last < day < recent[0] for day in asked):
-            raise GoneError(name, self._source.name, last, f"has no row since, up to {asked[-1]}")
+            raise GoneError(name, self.source.name, last, f"has no row since, up to {asked[-1]}")
 
     def _has_close(self, name: str, first: date, last: date) -> bool:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = prices.last_closes(connection, [name], last + timedelta(days=1))
         return name in found and found[name][0] >= first
 
@@ -296,7 +355,7 @@ class Buyer:
         answers, self._unsaved, self._unsaved_since = self._unsaved, [], 0.0
         if not answers:
             return
-        with self._stopwatch("write"), self._database.write() as connection:
+        with self.stopwatch("write"), self.database.write() as connection:
             done = prices.store(
                 connection,
                 answers,
@@ -327,5 +386,5 @@ class Buyer:
         later = bought.ended.until if isinstance(bought.ended, QuotaSpentError) else now + TRY_AGAIN
         noted = [Pending(name, "failed", why, orders[name][-1], now + ASK_AGAIN) for name, why in bought.failed.items()]
         noted += [Pending(name, "left", str(bought.ended), orders[name][-1], later) for name in bought.left]
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             symbols.postpone(connection, noted)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from assets.factor_models import BUILT_IN, CATALOGUE, METHODS, SAMPLE_5, US_6, Factor, FactorModel
 from assets.numerics.constants import BETA_WINDOW, LOOKBACK_RETURNS, MIN_OBS, MIN_OBS_BEYOND_FACTORS
-from resources.symbols import SYMBOL
+from resources.symbols import SYMBOL, canonical
 
 MAX_BYTES = 64 * 1024
 VALUE_SHOWN = 60
@@ -140,4 +140,4 @@ def _symbol(file: _File, key: str, value: object) -> str:
     if not isinstance(value, str) or not SYMBOL.fullmatch(value):
         rule = "a symbol is needed: a letter or digit, then up to 14 letters, digits, '.' or '-'"
         file.refuse_value(key, value, rule)
-    return value.upper()
+    return canonical(value)

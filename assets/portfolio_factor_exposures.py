@@ -13,17 +13,12 @@ from assets.shared import factor_risk, portfolio_rows, valuation
 from assets.shared.definition import Frame, table_asset
 from assets.shared.factor_risk import Windows
 from assets.shared.portfolio_rows import PortfolioResult
-from assets.shared.run_block import BlockConfig
+from assets.shared.run_block import BlockConfig, onboarding_numbers
 from assets.shared.valuation import Valuation
+from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.tables import portfolio_factor_exposure
-
-
-class PortfolioExposuresConfig(BlockConfig):
-    """Run config: a block's, and the numbers of the onboarding that asked for it."""
-
-    onboarding: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field
 
 
 def asset(frame: Frame) -> dg.AssetsDefinition:
@@ -40,11 +35,14 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
     )
     def portfolio_factor_exposures(
         context: dg.AssetExecutionContext,
-        config: PortfolioExposuresConfig,
+        config: BlockConfig,
         database: dg.ResourceParam[Database],
         factor_model: dg.ResourceParam[FactorModel],
     ) -> dg.MaterializeResult[None]:
-        return portfolio_rows.materialize(context, config, database, result(factor_model), config.onboarding)
+        # A book without public symbols may be the first that anybody computes with the model.
+        with database.write() as connection:
+            results.register_model(connection, factor_model.key, factor_model.definition, factor_model.proxies)
+        return portfolio_rows.materialize(context, config, database, result(factor_model), onboarding_numbers(context))
 
     return portfolio_factor_exposures
 
@@ -74,6 +72,8 @@ def _compute(windows: Windows, connection: Connection, loaded: Valuation) -> Col
     for name in ("market_total", "weight_coverage", "reason"):
         columns[name] = getattr(found.exposures, name)
     columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality]
+    if found.split is None and not loaded.public:
+        return columns
     if found.split is None:
         # The exposures are there; only what they cannot be added up to is missing, and this says why.
         return {**columns, "reason": [why or NO_SPLIT_UNIVARIATE for why in columns["reason"]]}

@@ -19,12 +19,16 @@ from assets.catalogue import Asset
 from assets.factor_models import FactorModel
 from assets.numerics.constants import MIN_COVERAGE
 from resources import calendar
-from resources.database import bulk
+from resources.database import bulk, symbols
 from resources.database.engine import Database
 from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, position, symbol
 
 #: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
-MAX_MOVE = 0.6
+MAX_MOVE = 0.4
+#: So many equal closes in a row are mostly a price that nobody makes any more.
+EQUAL_CLOSES = 5
+#: New prices are looked at: those of so many sessions up to the newest.
+RECENT_SESSIONS = 30
 #: Betas as of today need factor prices of today; so many sessions bridge a refresh that failed over a weekend.
 MAX_SESSIONS_BEHIND = 2
 #: The longest pause between two sessions so far was a week.
@@ -103,22 +107,23 @@ def incomplete(asked: Asked) -> list[Offender]:
             return []
         days = calendar.sessions(min(first for first, _ in ends.values()), max(last for _, last in ends.values()))
         closed = _on_no_session(connection, scope, days)
+        late = symbols.pending(connection)
         stored: dict[str, int] = dict(connection.execute(counts.group_by(price.symbol)).all())
     found = []
     for name, (first, last) in ends.items():
         begin = max(first, scope.first or first)
         end = min(last, scope.last or last)
-        if stored.get(name, 0) != max(bisect_right(days, end) - bisect_left(days, begin), 0):
+        if name not in late and stored.get(name, 0) != max(bisect_right(days, end) - bisect_left(days, begin), 0):
             found.append(Offender(name, name))
     return closed + found
 
 
-def price_ends(connection: Connection, symbols: Sequence[str] | None) -> dict[str, tuple[date, date]]:
+def price_ends(connection: Connection, keys: Sequence[str] | None) -> dict[str, tuple[date, date]]:
     """Give the first and last session with a row of each symbol, by index: reading all rows takes longer."""
     own = daily_price.c.symbol == symbol.c.symbol
     first = sa.select(sa.func.min(daily_price.c.session)).where(own).scalar_subquery()
     last = sa.select(sa.func.max(daily_price.c.session)).where(own).scalar_subquery()
-    query = sa.select(symbol.c.symbol, first, last).where(*Scope(symbols).where(symbol.c.symbol, first))
+    query = sa.select(symbol.c.symbol, first, last).where(*Scope(keys).where(symbol.c.symbol, first))
     return {name: (begin, end) for name, begin, end in connection.execute(query) if begin is not None}
 
 
@@ -143,6 +148,43 @@ def jumps(asked: Asked) -> list[Offender]:
     query = sa.select(moves.c.symbol, moves.c.session).where(~moves.c.ratio.between(1 - MAX_MOVE, 1 + MAX_MOVE))
     with asked.database.read() as connection:
         return [Offender(name, f"{name} {session}") for name, session in connection.execute(query)]
+
+
+def doubtful_prices(connection: Connection, first: date, last: date) -> list[str]:
+    """Name prices of the sessions that look as if nobody had made them.
+
+    That is a session on which open, high, low and close are the close before, while other symbols moved, and a close
+    that is the same for `EQUAL_CLOSES` sessions.
+    """
+    price = daily_price.c
+    before = [
+        sa.func.lag(price.close, n).over(partition_by=price.symbol, order_by=price.session).label(f"before_{n}")
+        for n in range(1, EQUAL_CLOSES)
+    ]
+    start = calendar.shift(calendar.session_on_or_after(first), -EQUAL_CLOSES)
+    known = sa.select(price.symbol, price.session, price.open, price.high, price.low, price.close, *before)
+    row = known.where(price.session.between(start, last)).subquery().c
+    flat = sa.and_(*(row[name] == row.before_1 for name in ("open", "high", "low", "close")))
+    equal = sa.and_(*(row.close == row[f"before_{n}"] for n in range(1, EQUAL_CLOSES)))
+    query = sa.select(row.symbol, row.session, equal).where(row.session >= first, flat | equal)
+    found = connection.execute(query.order_by(row.symbol, row.session)).all()
+    moved = sa.select(row.session).where(row.close != row.before_1).distinct()
+    traded = set(connection.execute(moved).scalars()) if found else set()
+    return [
+        f"{name} {day} ({f'the same for {EQUAL_CLOSES} sessions' if same else 'the close before, all day'})"
+        for name, day, same in found
+        if same or day in traded
+    ]
+
+
+def doubtful(asked: Asked) -> list[Offender]:
+    """Name the doubtful prices of the newest sessions."""
+    with asked.database.read() as connection:
+        newest = connection.execute(sa.select(sa.func.max(daily_price.c.session))).scalar()
+        if newest is None:
+            return []
+        found = doubtful_prices(connection, calendar.shift(newest, -RECENT_SESSIONS), newest)
+    return [Offender(text.partition(" ")[0], text) for text in found]
 
 
 def held_without(asked: Asked) -> list[Offender]:

@@ -16,6 +16,7 @@ CASES = {
     "ols": "benchmarks.regressions",
     "ridge": "benchmarks.regressions",
     "har": "benchmarks.forecasts",
+    "portfolio": "benchmarks.portfolios",
     "write": "benchmarks.tables",
     "missing": "benchmarks.tables",
     "onboarding": "benchmarks.onboarding",

@@ -10,8 +10,9 @@ import pandas as pd
 
 from assets.numerics import volatility
 from assets.numerics.arrays import FloatArray
-from assets.numerics.constants import FORECAST_WEIGHTS, SESSIONS_A_YEAR
+from assets.numerics.constants import BETA_WINDOW, FORECAST_WEIGHTS, SESSIONS_A_YEAR
 from assets.numerics.windows import trailing_sums
+from benchmarks import regressions
 from benchmarks.measure import Row, compare, pure
 from benchmarks.simulated import simulate
 
@@ -19,13 +20,16 @@ from benchmarks.simulated import simulate
 def har() -> Iterator[Row]:
     """Compare ours with pandas' rolling means, and with reading and writing the array once (``floor``).
 
-    ``ours_all`` is all that a row of `symbol_volatility` has: realized, EWMA, forecast, trend and percentile.
+    ``ours_all`` is all that a row of `symbol_volatility` has: realized, EWMA, forecast, trend and percentile. It stands
+    beside ``regressions``, those of 500 symbols x 1250 sessions as in case ``ols``.
     """
+    panel = simulate(500, 1250, BETA_WINDOW)
     returns = simulate(500, 1500, 1).returns
     methods = [
         pure("naive", lambda: pandas_forecast(returns)),
         pure("ours", lambda: ours(returns)),
         pure("ours_all", lambda: volatility.volatility(returns, np.arange(len(returns)))),
+        pure("regressions", lambda: regressions.ours(panel)),
         pure("floor", lambda: np.sqrt(returns * returns)),
     ]
     yield from compare("har", "500x1500", methods)

@@ -118,10 +118,10 @@ def split_losses(kind: str) -> dict[str, float]:
 def ratio_table() -> list[str]:
     """Variance of the split by realized variance, of random books: the range of the middle 98%."""
     lines = [_row("books", "as if independent", "own residuals"), _row("---", "---:", "---:")]
-    return [*lines, *(_row(kind, *map(_middle, _ratios(kind))) for kind in KINDS)]
+    return [*lines, *(_row(kind, *map(_middle, ratios(kind))) for kind in KINDS)]
 
 
-def _ratios(kind: str) -> tuple[FloatArray, FloatArray]:
+def ratios(kind: str) -> tuple[FloatArray, FloatArray]:
     """Split by realized variance, as if independent and by the book's own residuals."""
     old, new = [], []
     for found in _books(kind):
@@ -234,7 +234,7 @@ def _weights(value: FloatArray, n_sessions: int) -> Weights:
     shape = (n_sessions, STOCKS)
     no = np.zeros(shape, dtype=bool)
     values = np.broadcast_to(value, shape)
-    return weigh(Positions(values, np.ones(shape), values != 0.0, no, no, np.zeros(STOCKS, dtype=bool)))
+    return weigh(Positions(values, np.ones(shape), values != 0.0, no, no, no, np.zeros(STOCKS, dtype=bool)))
 
 
 # --- the trend

@@ -4,6 +4,10 @@
 set -eu
 
 kind=$1
+# Ctrl-C ends the programs started here too, and Python's say so in a traceback: one line is enough.
+trap 'echo "Interrupted: run make again, it goes on from here." >&2; exit 130' INT
+quietly() { said=$("$@" 2>&1) || { status=$?; echo "$said" >&2; exit $status; }; }
+
 case $kind in
 run) requirements=requirements.txt ;;
 yahoo) requirements=requirements-yahoo.txt ;;
@@ -50,7 +54,7 @@ else
 fi
 echo "Installing $(grep -c == $requirements) packages into .venv ($("$python" --version)) ..." >&2
 if [ ! -e .venv ]; then
-    "$python" -m venv .venv
+    quietly "$python" -m venv .venv
     echo "$lock_key" >.venv/.lock
     # Bytecode goes into .venv, that of the project's own modules too: no __pycache__ between the sources.
     site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -61,12 +65,12 @@ touch .venv/.unfinished
 hashed="--require-hashes --no-deps --only-binary :all: -r"
 pip=".venv/bin/python -m pip install -qq"
 log=.venv/install.log
-$pip $hashed requirements-uv.txt
+quietly $pip $hashed requirements-uv.txt
 # uv does not read pip's configuration, where a company's mirror may stand: what it cannot reach, pip fetches.
 if ! .venv/bin/uv pip install -q --python .venv/bin/python --compile-bytecode $hashed $requirements 2>"$log"; then
     echo "uv could not install them (see $log); trying pip, which takes a minute ..." >&2
-    $pip $hashed $requirements
+    quietly $pip $hashed $requirements
 fi
-$pip --no-deps --no-build-isolation -e .
+quietly $pip --no-deps --no-build-isolation -e .
 rm .venv/.unfinished
 echo "$project_key" >".venv/.installed-$kind"

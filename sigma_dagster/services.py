@@ -4,10 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from sqlalchemy import Connection
+
 from assets import model_file
 from assets.factor_models import FactorModel
 from resources import calendar
 from resources.clock import Clock
+from resources.database import home
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.database.quota import DatabaseMeter
@@ -116,4 +119,24 @@ class Services:
 
     def sessions(self, as_of: date) -> list[date]:
         """Give the target sessions up to the as-of session; raises NothingToPlanError."""
-        return target_sessions(as_of, self.settings.start_date, self.settings.history_sessions)
+        return target_sessions(as_of, self.first_date(as_of), self.settings.history_sessions)
+
+    def first_date(self, as_of: date) -> date:
+        """Give the first date partition: SIGMA_START_DATE, else the home's own.
+
+        A home without one, which has no portfolio yet, would begin with the first target session of `as_of`.
+        """
+        if self.settings.start_date:
+            return self.settings.start_date
+        with self.database.read() as connection:
+            stored = home.first_date(connection)
+        return stored or calendar.last_sessions(self.settings.history_sessions, as_of)[0]
+
+    def fix_first_date(self, connection: Connection, as_of: date) -> None:
+        """Let the home's date partitions begin with the first target session, unless they have begun already.
+
+        Called in the transaction that stores a portfolio, and before a run is asked for: before that nothing is known
+        of which sessions will be wanted, and a date fixed too early would leave partitions that are never filled.
+        """
+        first = self.settings.start_date or calendar.last_sessions(self.settings.history_sessions, as_of)[0]
+        home.fix_first_date(connection, first)

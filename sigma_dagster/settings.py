@@ -10,10 +10,13 @@ import sqlalchemy as sa
 
 from resources.sources.options import SourceOptions
 from resources.sqlite import sqlite_url
-from resources.symbols import canonical
+from resources.symbols import SYMBOL, canonical
 
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
+
+#: The first date partition can be no earlier: results look back on sessions that the calendar must have.
+_FIRST_START = date(1992, 1, 2)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -44,15 +47,16 @@ class Settings:
     source_options: SourceOptions
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
     as_of: date | None  # None: the last completed session, or the source's last if that is earlier
-    start_date: date  # of the first date partition
+    start_date: date | None  # the first date partition; None: where the first onboarding's results began
     history_sessions: int
     max_symbols_per_run: int
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
+    ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; raises SettingsError naming the variable, its value and the rule."""
-        home = Path(_text(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))).expanduser().absolute()
+        home = _home(environment)
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
         database_url = _url(environment, "SIGMA_DATABASE_URL", ("sqlite", "postgresql")) or sqlite_url(
             home / "sigma.db"
@@ -69,11 +73,12 @@ class Settings:
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
-            as_of=_date("SIGMA_AS_OF", as_of) if (as_of := _text(environment, "SIGMA_AS_OF", "")) else None,
-            start_date=_date("SIGMA_START_DATE", _text(environment, "SIGMA_START_DATE", "2021-01-04")),
+            as_of=_optional_date(environment, "SIGMA_AS_OF"),
+            start_date=_start_date(environment),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
             max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
+            ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
         )
 
     @property
@@ -135,15 +140,35 @@ def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.
     return url
 
 
-def _date(name: str, value: str) -> date:
+def _home(environment: Mapping[str, str]) -> Path:
+    text = _text(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))
     try:
-        return parse_date(value)
+        return Path(text).expanduser().absolute()
+    except RuntimeError:  # ~ of nobody, or of a user without a home
+        raise SettingsError(f"SIGMA_HOME={text}: there is no such home directory; write the whole path") from None
+
+
+def _start_date(environment: Mapping[str, str]) -> date | None:
+    day = _optional_date(environment, "SIGMA_START_DATE")
+    if day and day < _FIRST_START:
+        raise SettingsError(f"SIGMA_START_DATE={day}: a date from {_FIRST_START} on is needed")
+    return day
+
+
+def _optional_date(environment: Mapping[str, str], name: str) -> date | None:
+    value = _text(environment, name, "")
+    try:
+        return parse_date(value) if value else None
     except ValueError as error:
         raise SettingsError(f"{name}={value}: {error}") from None
 
 
 def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(canonical(part) for part in environment.get(name, "").split(",") if part.strip())
+    names = tuple(canonical(part) for part in environment.get(name, "").split(",") if part.strip())
+    for each in names:
+        if not SYMBOL.fullmatch(each):
+            raise SettingsError(f"{name}: {each!r} is not a symbol; symbols separated by commas are needed")
+    return names
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -13,8 +13,10 @@ Shapes: B windows of W sessions, P = 1 + K columns (intercept, factors), S symbo
 first window to the last of the last one.
 """
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -56,8 +58,8 @@ class Windows:
 class Projection:
     """Symbols projected on their factors: all that a method needs to know of the returns."""
 
-    r: FloatArray
-    """(B, P, P, 1 or S) triangle of the sessions that the symbol has."""
+    triangle: Callable[[], FloatArray]
+    """Makes r, which not every method asks for."""
     inverse: FloatArray
     """(B, P, P, 1 or S) ``R^-1``."""
     w: FloatArray
@@ -68,6 +70,11 @@ class Projection:
     """(B, 1 or S)."""
     singular: BoolArray
     """(B, 1 or S) the symbol's own sessions do not tell the factors apart: r and w are finite and mean nothing."""
+
+    @cached_property
+    def r(self) -> FloatArray:
+        """(B, P, P, 1 or S) triangle of the sessions that the symbol has."""
+        return self.triangle()
 
     @cached_property
     def tss(self) -> FloatArray:
@@ -153,7 +160,7 @@ def project(
     The triangles (B, P, P), inverse beside them, are those of the windows, or others where these are of no use.
     """
     return Projection(
-        r=r[..., None],
+        triangle=lambda: r[..., None],
         inverse=inverse[..., None],
         w=_window_sums(windows.z, values, windows.offsets, windows.inverse_lower),
         squares=_window_sums(np.ones((1, len(squares))), squares, windows.offsets)[:, 0],
@@ -170,17 +177,34 @@ def project_gaps(windows: Windows, projection: Projection, columns: IntArray, mi
     """
     products = np.concatenate([windows.products, np.ones((1, len(missing)))])
     lost = _window_sums(products, missing.astype(np.float64), windows.offsets)
-    lower, singular = _cholesky(windows.gram[..., None] - _symmetric(lost[:, :-1]))
+    lower = windows.gram[(slice(None), *_upper(len(windows.z)))][..., None] - lost[:, :-1]
+    singular = _cholesky(lower, len(windows.z))
     to_basis = np.linalg.inv(windows.inverse_lower)
-    r = np.einsum("bkis,bkj->bijs", lower, np.swapaxes(windows.inverse_lower, 1, 2) @ projection.r[..., 0])
+    inverse_lower, w = _forward(lower, to_basis @ projection.w[..., columns])
     return Projection(
-        r=r,
-        inverse=inverse_triangle(r),
-        w=_forward(lower, to_basis @ projection.w[..., columns]),
+        triangle=partial(_triangle, lower, np.swapaxes(windows.inverse_lower, 1, 2) @ projection.r[..., 0]),
+        inverse=_inverse(inverse_lower, projection.inverse[..., 0] @ np.swapaxes(to_basis, 1, 2)),
+        w=w,
         squares=projection.squares[:, columns],
         n_obs=windows.n_obs[:, None] - np.rint(lost[:, -1]).astype(np.int64),
         singular=singular,
     )
+
+
+def _triangle(lower: FloatArray, basis: FloatArray) -> FloatArray:
+    """(B, P, P, S) ``C' R`` of packed C (B, P (P + 1) / 2, S) and R (B, P, P)."""
+    r = np.zeros((*basis.shape, lower.shape[2]))
+    for i, column in enumerate(_columns(basis.shape[1])):
+        np.matmul(np.swapaxes(basis[:, i:], 1, 2), lower[:, column], out=r[:, i])
+    return r
+
+
+def _inverse(inverse_lower: FloatArray, basis: FloatArray) -> FloatArray:
+    """(B, P, P, S) ``R^-1 C'^-1`` of C^-1 (B, P, P, S) and R^-1 (B, P, P)."""
+    inverse = np.empty_like(inverse_lower)
+    for j in range(basis.shape[1]):
+        np.matmul(basis[:, :, : j + 1], inverse_lower[:, j, : j + 1], out=inverse[:, j])
+    return np.swapaxes(inverse, 1, 2)
 
 
 def inverse_triangle(r: FloatArray) -> FloatArray:
@@ -196,11 +220,12 @@ def inverse_triangle(r: FloatArray) -> FloatArray:
 
 def times(matrix: FloatArray, vector: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """(B, I, S) product of (B, I, J, 1 or S) and (B, J, S), written to out if given."""
-    product: FloatArray
     if matrix.shape[3] == 1:
-        product = np.matmul(matrix[..., 0], vector, out=out)
-    else:
-        product = np.einsum("bijs,bjs->bis", matrix, vector, out=out)
+        product: FloatArray = np.matmul(matrix[..., 0], vector, out=out)
+        return product
+    product = np.multiply(matrix[:, :, 0], vector[:, 0, None], out=out)
+    for j in range(1, matrix.shape[2]):
+        product += matrix[:, :, j] * vector[:, j, None]
     return product
 
 
@@ -259,24 +284,39 @@ def _near(gram: FloatArray) -> FloatArray:
     return gram[: far[0]] if far.size else gram
 
 
-def _cholesky(gram: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Lower factors of gram (B, P, P, S), and which of them (B, S) are singular: these are finite and mean nothing."""
-    lower = np.zeros_like(gram)
-    singular = np.zeros((gram.shape[0], gram.shape[3]), dtype=bool)
-    for j in range(gram.shape[1]):
-        done = lower[:, j, :j]
-        square = gram[:, j, j] - (done**2).sum(axis=1)
-        singular |= square < SINGULAR
-        pivot = np.sqrt(np.where(singular, 1.0, square))
-        lower[:, j, j] = pivot
-        rest = gram[:, j + 1 :, j] - np.einsum("biks,bks->bis", lower[:, j + 1 :, :j], done)
-        lower[:, j + 1 :, j] = rest / pivot[:, None]
-    return lower, singular
+@cache
+def _columns(size: int) -> list[slice]:
+    """Where the columns of a lower triangle stand in its packed form, one after the other, each from the diagonal."""
+    begins = np.cumsum([0, *range(size, 0, -1)]).tolist()
+    return [slice(*ends) for ends in itertools.pairwise(begins)]
 
 
-def _forward(lower: FloatArray, w: FloatArray) -> FloatArray:
-    """Solve ``lower x = w``: (B, P, P, S), (B, P, S)."""
-    x = np.empty_like(w)
-    for i in range(w.shape[1]):
-        x[:, i] = (w[:, i] - (lower[:, i, :i] * x[:, :i]).sum(axis=1)) / lower[:, i, i]
-    return x
+def _cholesky(gram: FloatArray, size: int) -> BoolArray:
+    """Put the lower factors in the place of packed grams (B, P (P + 1) / 2, S).
+
+    :returns: (B, S) which of them are singular: these are finite and mean nothing.
+    """
+    singular = np.zeros((gram.shape[0], gram.shape[2]), dtype=bool)
+    columns = [gram[:, column] for column in _columns(size)]
+    for j, column in enumerate(columns):
+        singular |= column[:, 0] < SINGULAR
+        if singular.any():
+            column[:, 0][singular] = 1.0
+        column[:, 0] = np.sqrt(column[:, 0])
+        column[:, 1:] /= column[:, :1]
+        for k, later in enumerate(columns[j + 1 :], 1):
+            later -= column[:, k:] * column[:, k, None]
+    return singular
+
+
+def _forward(lower: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Solve ``C x = [I, w]`` for packed C: the inverse (B, P, P, S), and (B, P, S)."""
+    size = w.shape[1]
+    x = np.zeros((len(w), size, size + 1, w.shape[2]))  # w first, then the inverse: what is not zero stands together
+    x[:, :, 0] = w
+    for j, column in enumerate(lower[:, column] for column in _columns(size)):
+        x[:, j, j + 1] = 1.0
+        x[:, j, : j + 2] /= column[:, :1]
+        for i in range(j + 1, size):
+            x[:, i, : j + 2] -= column[:, i - j, None] * x[:, j, : j + 2]
+    return x[:, :, 1:], x[:, :, 0]

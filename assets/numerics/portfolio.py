@@ -27,7 +27,7 @@ class Lots:
     quantity: FloatArray
     """(L,) shares of the basis session; negative for a short position, and nowhere else does its sign live."""
     entry_price: FloatArray
-    """(L,) above 0, a share of the basis session."""
+    """(L,) a share of the basis session; 0 where no entry value is known."""
     entry_date: DateArray
     """(L,)."""
     exit_date: DateArray
@@ -52,6 +52,8 @@ class Positions:
     """(D, S) some lot is active."""
     at_entry: BoolArray
     """(D, S) held at the entry price, for want of a market price."""
+    unvalued: BoolArray
+    """(D, S) some active lot has neither a market price nor an entry price: it counts as nothing."""
     stale: BoolArray
     """(D, S) held at a close more than 5 sessions old."""
     cash: BoolArray
@@ -116,7 +118,8 @@ def value_positions(
 ) -> Positions:
     """Value every symbol at its last close at or before each target session, carried over splits.
 
-    A symbol without such a close, and a private one, stands at its lots' entry prices. So close must reach back to the
+    A symbol without such a close, and a private one, stands at its lots' entry prices; a lot whose entry price is 0 is
+    then worth nothing. So close must reach back to the
     last close of every symbol, and the sessions must reach to the basis of every lot: the splits between a session and
     the basis turn shares of the one into shares of the other.
 
@@ -140,12 +143,14 @@ def value_positions(
         active &= _active(lots, sessions[still_held])
     market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
     value = np.where(np.isfinite(market), market, lots.quantity * lots.entry_price)
-    held = _by_symbol(active.astype(np.float64), lots.symbol, n_symbols) > 0
+    held = _any_by_symbol(active, lots.symbol, n_symbols)
+    at_entry = active & ~np.isfinite(market) & ~lots.cash
     return Positions(
         value=_by_symbol(np.where(active, value, 0.0), lots.symbol, n_symbols),
         price=carried / growth[rows],
         held=held,
-        at_entry=held & ~cash & (last < 0),
+        at_entry=_any_by_symbol(at_entry & (lots.entry_price > 0), lots.symbol, n_symbols),
+        unvalued=_any_by_symbol(at_entry & (lots.entry_price <= 0), lots.symbol, n_symbols),
         stale=held & (last >= 0) & (rows[:, None] - last > RECENT_SESSIONS),
         cash=cash,
     )
@@ -160,7 +165,7 @@ def weigh(positions: Positions, equity: float | None = None) -> Weights:
     void = empty | worthless
     gross_share = size / np.where(gross > 0, gross, 1.0)[:, None]
     weight = positions.value / np.where(void, np.nan, denominator)[:, None]
-    at_market = np.any(positions.held & ~positions.at_entry & ~positions.cash, axis=1)
+    at_market = np.any(positions.held & np.isfinite(positions.price), axis=1)
     at_entry = np.any(positions.at_entry, axis=1)
     return Weights(
         weight=weight,
@@ -219,6 +224,11 @@ def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:
             f"got {lots.basis[outside][0]}: load prices from the earliest to the latest basis"
         )
     return rows
+
+
+def _any_by_symbol(lots: BoolArray, symbol: IntArray, n_symbols: int) -> BoolArray:
+    """(D, S) whether it holds for some lot (D, L) of each symbol."""
+    return _by_symbol(lots.astype(np.float64), symbol, n_symbols) > 0
 
 
 def _by_symbol(amounts: FloatArray, symbol: IntArray, n_symbols: int) -> FloatArray:

@@ -60,16 +60,13 @@ class Block:
             raise BlockConfigError("ops", {}, "names no asset")
         dimensions = {BY_NAME[step.asset].dimension for step in steps}
         if len(dimensions) > 1:
-            raise BlockConfigError("ops", list(configs), "mixes assets of symbols with those of portfolios")
+            raise BlockConfigError("ops", list(configs), "mixes assets whose keys are proxies, symbols or portfolios")
         first = min(_session("first", config) for config in configs.values())
         last = max(_session("last", config) for config in configs.values())
         if last < first:
             raise BlockConfigError("last", last.isoformat(), f"is before first, {first}")
         keys = tuple(dict.fromkeys(key for step in steps for key in step.keys))
-        completed = max(
-            (_session("completed", config) for config in configs.values() if config.get("completed")), default=None
-        )
-        return cls(dimensions.pop(), keys, first, last, steps, completed)
+        return cls(dimensions.pop(), keys, first, last, steps)
 
     def to_config(self) -> dict[str, dict[str, Any]]:
         """Give the run config of each asset."""
@@ -79,9 +76,6 @@ class Block:
                 "keys": list(step.keys),
                 "first": self.first.isoformat(),
                 "last": self.last.isoformat(),
-                "completed": self.completed.isoformat() if self.completed else "",
-                "cached_keys": step.cached_keys,
-                "cached_rows": step.cached_rows,
             }
             for step in self.steps
         }
@@ -90,6 +84,12 @@ class Block:
     def sessions(self) -> tuple[date, ...]:
         """The sessions, ascending; raises CalendarError."""
         return tuple(calendar.sessions(self.first, self.last))
+
+    @property
+    def size(self) -> str:
+        """The number of keys for people, such as "6 proxies"."""
+        plural = "proxies" if self.dimension == "proxy" else f"{self.dimension}s"
+        return f"{len(self.keys)} {self.dimension if len(self.keys) == 1 else plural}"
 
     @property
     def span(self) -> str:
@@ -112,10 +112,7 @@ def _step(name: str, config: Mapping[str, Any]) -> Step:
         raise BlockConfigError(f"{name}.keys", keys, "is no list of keys such as [AAPL, MSFT]")
     if not isinstance(force, bool):
         raise BlockConfigError(f"{name}.force", force, "is neither true nor false")
-    cached = [config.get(field, 0) for field in ("cached_keys", "cached_rows")]
-    if not all(isinstance(count, int) for count in cached):
-        raise BlockConfigError(f"{name}.cached_rows", cached, "are no counts")
-    return Step(name, tuple(dict.fromkeys(keys)), force, *cached)
+    return Step(name, tuple(dict.fromkeys(keys)), force)
 
 
 def _session(field: str, config: Mapping[str, Any]) -> date:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import Table
 
 from assets.catalogue import BY_NAME
 
@@ -34,9 +35,16 @@ def table_asset(
         kinds={"sql"},
         owners=[entry.owner],
         code_version="1",
+        metadata=column_schema(entry.table),
         **more,
     )
     return made
+
+
+def column_schema(table: Table) -> dict[str, Any]:
+    """Give a table's columns as the metadata by which the UI shows them."""
+    columns = [dg.TableColumn(column.name, str(column.type).lower()) for column in table.columns]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
 def _dependency(upstream: str, dimension: str) -> dg.AssetDep:

@@ -47,7 +47,7 @@ class FactorRisk:
 
     exposures: Exposures
     standard_errors: FloatArray  # (D, K)
-    split: RiskSplit | None = None  # None if the model's betas do not add up, as the next two
+    split: RiskSplit | None = None  # None if there are no betas or they do not add up, as the next two
     shares: FloatArray | None = None  # (D, S) of each symbol in the risk of now
     equal_weighted_shares: FloatArray | None = None
 
@@ -55,9 +55,12 @@ class FactorRisk:
 def measure(book: Valuation, own: SymbolExposures, windows: Windows, *, by_position: bool = False) -> FactorRisk:
     """Measure a book whose panel has the prices of the model's proxies, over the window of each of its sessions.
 
-    Shares of positions are made if asked for: they cost more than all else.
+    Shares of positions are made if asked for: they cost more than all else. A book without a public symbol has no
+    exposures, and needs no prices.
     """
     exposures = portfolio.expose(book.weights, own.beta, own.market_total, own.quality)
+    if not book.public:
+        return FactorRisk(exposures, np.full_like(exposures.exposure, np.nan))
     covered = np.isfinite(own.beta).all(axis=2, keepdims=True)
     fitted, errors, first = windows.of(book.panel, book.sessions), [], 0
     for window in fitted:

@@ -91,13 +91,16 @@ def check_complete(panel: PricePanel, used: NDArray[np.bool_] | None = None) -> 
     if unknown.any():
         lacking = [panel.symbols[i] for i in np.flatnonzero(unknown.any(axis=0))]
         days = np.flatnonzero(unknown.any(axis=1))
+        rows = panel.sessions[LOOKBACK_RETURNS:] or panel.sessions[-1:]
+        span = f"{rows[0]}..{rows[-1]}" if len(rows) > 1 else f"{rows[0]}"
         raise MissingInputsError(
-            f"No daily prices are stored of {listed(lacking)} for {len(days)} sessions in "
-            f"{panel.sessions[days[0]]}..{panel.sessions[days[-1]]}, which these rows look back on: "
-            "materialize daily_prices of these symbols first, or onboard the portfolio"
+            f"No prices are stored of {listed(lacking)} for {len(days)} sessions in "
+            f"{panel.sessions[days[0]]}..{panel.sessions[days[-1]]}, which the rows of {span} look back on. They come "
+            f"with the same partitions of prices, look-back included: materialize daily_prices (factor proxies: "
+            f"proxy_prices) of {span} for {listed(lacking)}, then this again; or onboard the portfolio"
         )
 
 
-def listed(names: list[str]) -> str:
-    """Write names for a message, the first ten of many."""
-    return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
+def listed(names: Sequence[str], most: int = _NAMED) -> str:
+    """Write names for a message, the first of many and how many there are."""
+    return ", ".join(names[:most]) + (f" ... ({len(names)})" if len(names) > most else "")

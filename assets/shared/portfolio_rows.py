@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Table
 from assets.shared import valuation
 from assets.shared.block import Block
 from assets.shared.look_back import Waiting
-from assets.shared.recorder import Cell, Recorder, facts_of
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.recorder import Cell, Recorder, facts_of, rounded
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.valuation import Valuation
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, portfolios, results
@@ -42,10 +43,14 @@ def materialize(
     result: PortfolioResult,
     extra: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult[None]:
-    """Compute the block's missing rows (with force: all), store and record them; `extra` joins the metadata."""
-    block = block_of_run(context, "portfolio", config)
-    record, clock = Recorder(context, block.dimension), Stopwatch()
-    found, due, skipped, waiting = _due(database, result, block, config, from_entry=record.deferred)
+    """Compute the block's missing rows (with force: all), store and record them.
+
+    `extra` joins the totals of the run, and what the newest partition shows.
+    """
+    block = block_of_run(context, config)
+    record, clock = Recorder(context), Stopwatch()
+    found, due, skipped, waiting = _due(database, result, block, force=config.force, from_entry=record.deferred)
+    skipped += found_before(context).rows
     waits = due & waiting.portfolios(found, result.inputs)
     wanted = due & ~waits
     if waits.any():
@@ -60,18 +65,23 @@ def materialize(
             written += [Cell(one.name, session, own) for session, own in zip(sessions, facts, strict=True)]
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
-    metadata: dict[str, Any] = {
-        **row_counts(stored, skipped),
-        "records_waiting": int(waits.sum()),
-        "seconds": clock.seconds,
-        **(extra or {}),
-    }
-    record(written, metadata)
-    return dg.MaterializeResult(metadata=metadata)
+    if written and extra:
+        written[-1] = written[-1]._replace(metadata={**written[-1].metadata, **rounded(extra)})
+    names = {one.id: one.name for one in found}
+    return record(
+        written,
+        lambda: stored_cells(database, result.table, names, block.sessions, result.shown, result.fixed),
+        {
+            **row_counts(stored, skipped),
+            "records_waiting": int(waits.sum()),
+            "seconds": clock.seconds,
+            **(extra or {}),
+        },
+    )
 
 
 def _due(
-    database: Database, result: PortfolioResult, block: Block, config: BlockConfig, *, from_entry: bool
+    database: Database, result: PortfolioResult, block: Block, *, force: bool, from_entry: bool
 ) -> tuple[list[Portfolio], NDArray[np.bool_], int, Waiting]:
     """Give the block's portfolios, which cells to compute, how many are skipped, and what has to wait.
 
@@ -89,8 +99,8 @@ def _due(
     days = np.array(block.sessions, dtype="datetime64[D]")
     entry = np.array([one.first_entry for one in found], dtype="datetime64[D]")
     asked = (entry[:, None] <= days) if from_entry else np.ones_like(exists)
-    due = asked if config.force else asked & ~exists
-    return found, due, int((asked & ~due).sum()) + config.cached_rows, waiting
+    due = asked if force else asked & ~exists
+    return found, due, int((asked & ~due).sum()), waiting
 
 
 def _compute_and_store(

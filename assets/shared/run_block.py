@@ -1,38 +1,55 @@
-"""The block of a run, as its assets read it: from the run config, or from the partitions chosen in the Dagster UI."""
+"""The block of a run, as its assets read it: from the run config, or from the partitions chosen in the Dagster UI.
 
+Here too: what the planner found stored and left out, which travels in a tag of the run that the UI hides.
+"""
+
+import json
 from collections.abc import Mapping
 from datetime import date
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster import AssetExecutionContext
+from pydantic import Field
 
+from assets.catalogue import BY_NAME
 from assets.shared.block import Block, BlockConfigError
+
+#: JSON: by asset the keys and rows that were stored already, and the numbers of the onboarding that asked for the run.
+FOUND_TAG = ".dagster/sigma_found"
+
+#: Of a run from the launchpad without a partition and without keys.
+NOTHING_CHOSEN_TAG = ".dagster/sigma_nothing_chosen"
 
 
 class BlockConfig(dg.Config):
-    """Run config of every partitioned asset. The planner names the block; in other runs it is the run's partitions."""
+    """Run config of every partitioned asset. Without keys, the block is the partitions that were chosen."""
 
-    #: Compute and replace what exists as well.
-    force: bool = False
-    #: The block of a planned run: keys and the first and last session.
-    keys: list[str] = []  # noqa: RUF012 - a pydantic field
-    first: str = ""
-    last: str = ""
-    #: The last completed session, as the planner knew it; empty: ask the clock.
-    completed: str = ""
-    #: What the planner found stored already and therefore left out of this block.
-    cached_keys: int = 0
-    cached_rows: int = 0
+    force: bool = Field(default=False, description="Compute and replace what exists as well.")
+    keys: list[str] = Field(
+        default=[], description="The keys of a block, such as [AAPL, MSFT]; none: the chosen partitions."
+    )
+    first: str = Field(default="", description="The block's first session, YYYY-MM-DD; none: the first partition.")
+    last: str = Field(default="", description="The block's last session, YYYY-MM-DD; none: the last partition.")
 
 
-def block_of_run(context: AssetExecutionContext, dimension: str, config: BlockConfig) -> Block:
-    """Read the part of a run's block that is this asset's; raises dagster.Failure if the config describes none."""
+def block_of_run(context: AssetExecutionContext, config: BlockConfig) -> Block:
+    """Read the part of a run's block that is this asset's; raises dagster.Failure if there is none."""
     asset = context.asset_key.to_user_string()
+    dimension = BY_NAME[asset].dimension
     if config.keys or config.first or config.last:
+        ends = {"first": config.first or _dates(context).get_first_partition_key()}
+        ends["last"] = config.last or _dates(context).get_last_partition_key()
         try:
-            return Block.from_config({asset: config.model_dump()})
+            return Block.from_config({asset: {**config.model_dump(), **ends}})
         except BlockConfigError as error:
-            raise dg.Failure(f"The run config describes no block: {error}") from None
+            raise dg.Failure(f"The run config describes no block: {error}", allow_retries=False) from None
+    if NOTHING_CHOSEN_TAG in context.run.tags:
+        raise dg.Failure(
+            f"Nothing is chosen: choose partitions of {asset} (Materialize), or fill in ops: {asset}: config: keys: "
+            f"with the {dimension} keys to compute",
+            allow_retries=False,
+        )
     start, end = (_partition(context, end) for end in ("start", "end"))
     # Dynamic keys are ordered as they were added, and so are their ranges.
     keys = list(context.instance.get_dynamic_partitions(dimension))
@@ -40,8 +57,42 @@ def block_of_run(context: AssetExecutionContext, dimension: str, config: BlockCo
     return Block.of_keys([asset], keys, date.fromisoformat(start["date"]), date.fromisoformat(end["date"]))
 
 
-def _partition(context: AssetExecutionContext, end: str) -> Mapping[str, str]:
+class Found(NamedTuple):
+    """What the planner found stored and left out of a block."""
+
+    keys: int
+    rows: int
+    completed: date | None  # the last completed session, as the planner knew it
+
+
+def found_before(context: AssetExecutionContext) -> Found:
+    """Give what of this asset the planner left out."""
+    found = _found(context)
+    keys, rows = found.get("cached", {}).get(context.asset_key.to_user_string(), (0, 0))
+    completed = found.get("completed")
+    return Found(keys, rows, date.fromisoformat(completed) if completed else None)
+
+
+def onboarding_numbers(context: AssetExecutionContext) -> dict[str, Any]:
+    """Give the numbers of the onboarding that asked for the run."""
+    return dict(_found(context).get("onboarding", {}))
+
+
+def _found(context: AssetExecutionContext) -> dict[str, Any]:
+    return dict(json.loads(context.run.tags.get(FOUND_TAG, "{}")))
+
+
+def _partitions(context: AssetExecutionContext) -> dg.MultiPartitionsDefinition:
     partitions = context.assets_def.partitions_def
     if not isinstance(partitions, dg.MultiPartitionsDefinition):
         raise TypeError(f"{context.asset_key.to_user_string()} has no date and key partitions")
-    return partitions.get_partition_key_from_str(getattr(context.partition_key_range, end)).keys_by_dimension
+    return partitions
+
+
+def _dates(context: AssetExecutionContext) -> Any:
+    return _partitions(context).get_partitions_def_for_dimension("date")
+
+
+def _partition(context: AssetExecutionContext, end: str) -> Mapping[str, str]:
+    key = getattr(context.partition_key_range, end)
+    return _partitions(context).get_partition_key_from_str(key).keys_by_dimension

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Table
 
 from assets.shared.look_back import Waiting, check_complete, price_sessions
 from assets.shared.recorder import Cell, Recorder, facts_of
-from assets.shared.run_block import BlockConfig, block_of_run
+from assets.shared.run_block import BlockConfig, block_of_run, found_before
+from assets.shared.stored_cells import stored_cells
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, prices
 from resources.database.bulk import Columns
@@ -42,8 +43,8 @@ def materialize(
     context: dg.AssetExecutionContext, config: BlockConfig, database: Database, result: SymbolResult
 ) -> dg.MaterializeResult[None]:
     """Compute the block's missing rows (with force: all), store and record them."""
-    block = block_of_run(context, "symbol", config)
-    record, clock = Recorder(context, block.dimension), Stopwatch()
+    block, found = block_of_run(context, config), found_before(context)
+    record, clock = Recorder(context), Stopwatch()
     with database.read() as connection:
         have = bulk.present(connection, result.table, block.keys, block.sessions, **result.fixed)
         waiting = Waiting(connection, {*block.keys, *result.inputs}, block.sessions)
@@ -52,8 +53,8 @@ def materialize(
     wanted = due & ~waits
     if waits.any():
         context.log.warning(f"{int(waits.sum())} {result.row} records wait for prices: {waiting}")
-    total = len(block.keys) + config.cached_keys
-    complete = int((~due.any(axis=1)).sum()) + config.cached_keys
+    total = len(block.keys) + found.keys
+    complete = int((~due.any(axis=1)).sum()) + found.keys
     context.log.info(f"Storing {result.rows} for {total} symbols (force={config.force})")
     if complete:
         context.log.info(
@@ -69,18 +70,22 @@ def materialize(
         fitted[np.ix_(rows, days)] = np.reshape(has_numbers, (len(rows), len(days)))
         cells = ((symbol, session) for symbol in symbols for session in sessions)
         written += [Cell(*cell, facts) for cell, facts in zip(cells, facts_of(columns, result.shown), strict=True)]
-    stored, skipped = len(written), int((~due).sum()) + config.cached_rows
+    stored, skipped = len(written), int((~due).sum()) + found.rows
     context.log.info(f"Stored {stored} NEW {result.row} records")
     context.log.info(f"Skipped {skipped} records with cached {result.cached} (optimization)")
-    metadata: dict[str, Any] = {
+    totals = {
         **row_counts(stored, skipped),
         "records_waiting": int(waits.sum()),
         "symbols_computed": int(fitted.any(axis=1).sum()),
         "computed": int(fitted.sum()),
         "seconds": clock.seconds,
     }
-    record(written, metadata)
-    return dg.MaterializeResult(metadata=metadata)
+    names = {key: key for key in block.keys}
+    return record(
+        written,
+        lambda: stored_cells(database, result.table, names, block.sessions, result.shown, result.fixed),
+        totals,
+    )
 
 
 def _compute_and_store(

@@ -80,8 +80,9 @@ def load(
     *,
     grid: Sequence[date] = (),
 ) -> Valuation:
-    """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside it.
+    """Read the book at the sessions (ascending), with the prices of the symbols in `also` beside its public symbols'.
 
+    A book that holds no public symbol at these sessions rests on no price at all.
     `grid` are the sessions whose prices are read; by default all that results look back on, as the calendar says.
     Raises MissingInputsError.
     """
@@ -89,7 +90,7 @@ def load(
     held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
     public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
     private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
-    panel = prices.load(connection, list(dict.fromkeys([*public, *also])), grid)
+    panel = prices.load(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     check_complete(panel, _read(panel, held, days, targets))

@@ -3,11 +3,13 @@
 No query stands here; the sibling modules take the connections that `Database` hands out.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
@@ -15,6 +17,9 @@ from sqlalchemy import Connection, Engine, event
 from resources.database.migrate import upgrade
 from resources.postgres import psycopg2_url
 from resources.sqlite import keep_private, make_whole, sqlite_url
+
+# A large write holds up to 64 MB of pages: with fewer it writes many of them more than once.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536")
 
 
 class Database:
@@ -51,10 +56,23 @@ def _open_sqlite(url: sa.URL) -> Engine:
     path = Path(url.database) if url.database else None  # None: in memory
     if path:
         make_whole(path, _make_file)
+    if path and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return _read_only_engine(path)
     engine = _sqlite_engine(url)
     upgrade(engine)
     if path:
         keep_private(path)
+    return engine
+
+
+def _read_only_engine(path: Path) -> Engine:
+    """Open a file that this user may read and not write, without the files that SQLite would make beside it."""
+    query = {"uri": "true", "mode": "ro"}
+    if not path.with_name(f"{path.name}-wal").exists():  # nobody has it open
+        query["immutable"] = "1"
+    url = sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    engine = _sqlite_engine(url, pragmas=())
+    upgrade(engine)
     return engine
 
 
@@ -64,14 +82,13 @@ def _make_file(path: Path) -> None:
     engine.dispose()
 
 
-def _sqlite_engine(url: sa.URL) -> Engine:
+def _sqlite_engine(url: sa.URL, pragmas: Sequence[str] = _PRAGMAS) -> Engine:
     engine = sa.create_engine(url, connect_args={"timeout": 60})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        # A large write holds up to 64 MB of pages: with fewer it writes many of them more than once.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

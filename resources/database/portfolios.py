@@ -1,8 +1,10 @@
 """Portfolios and their positions (lots): storing, listing, and which symbols are held when."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
+from enum import Enum
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -17,14 +19,14 @@ class Lot:
 
     symbol: str
     quantity: float  # shares; negative is short
-    entry_price: float  # dollars a share
+    entry_price: float  # dollars a share; 0: no entry value is known
     entry_date: date
     exit_date: date | None = None
     asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures
 
     def held_within(self, first: date, last: date) -> bool:
-        """Say whether the lot is active at some time from `first` to `last`."""
-        return self.entry_date <= last and (self.exit_date is None or self.exit_date > first)
+        """Say whether the lot is active at some time from `first` to `last`; one of a single day never is."""
+        return self.entry_date <= last and (self.exit_date is None or self.exit_date > max(first, self.entry_date))
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,55 @@ class Portfolio:
         return min(lot.entry_date for lot in self.lots)
 
 
+class Keep(Enum):
+    """What stands in the place of a value that is to stay as it is stored."""
+
+    STORED = "stored"
+
+
+KEEP: Literal[Keep.STORED] = Keep.STORED
+
+#: Dollars that weights are shares of; None: there are none, weights are shares of the gross value.
+Equity = float | None | Literal[Keep.STORED]
+
+
+class Stored(NamedTuple):
+    """A portfolio as it is stored now."""
+
+    portfolio: Portfolio
+    new: bool  # False: the very same one was stored before
+
+
 #: The id of a portfolio that is not stored: no row has it.
 _UNSTORED = -1
 
 _LOT = [position.c[name] for name in ("symbol", "quantity", "entry_price", "entry_date", "exit_date", "asset_class")]
 
 
-def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: float | None, basis: date) -> Portfolio:
+def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Portfolio:
     """Give the stored portfolio of that name if it has these lots and equity, else what storing them would make."""
-    for old in load(connection, [name]):
-        if sorted(old.lots, key=_order) == sorted(lots, key=_order) and old.equity == equity:
-            return old
+    old = next(iter(load(connection, [name])), None)
+    if equity is KEEP:
+        equity = old.equity if old else None
+    if old and sorted(old.lots, key=_order) == sorted(lots, key=_order) and old.equity == equity:
+        return old
     return Portfolio(_UNSTORED, name, equity, basis, tuple(lots))
 
 
-def store(connection: Connection, name: str, lots: Sequence[Lot], equity: float | None, basis: date) -> bool:
+def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Stored:
     """Store a portfolio; one of that name with other lots or equity is replaced, its result rows with it.
 
-    Returns False if the very same portfolio is stored already. A replaced portfolio gets a new id, so that a run
-    which still computes the old one cannot write its rows.
+    A replaced portfolio gets a new id, so that a run which still computes the old one cannot write its rows.
     """
-    if as_stored(connection, name, lots, equity, basis).id != _UNSTORED:
-        return False
+    wanted = as_stored(connection, name, lots, equity, basis)
+    if wanted.id != _UNSTORED:
+        return Stored(wanted, new=False)
     _delete(connection, name)
-    insert = sa.insert(portfolio).values(name=name, equity=equity).returning(portfolio.c.id)
-    new = connection.execute(insert).scalar_one()
-    rows = [{**asdict(lot), "portfolio_id": new, "basis": basis} for lot in lots]
+    insert = sa.insert(portfolio).values(name=name, equity=wanted.equity).returning(portfolio.c.id)
+    number = connection.execute(insert).scalar_one()
+    rows = [{**asdict(lot), "portfolio_id": number, "basis": basis} for lot in lots]
     connection.execute(sa.insert(position), rows)
-    return True
+    return Stored(replace(wanted, id=number), new=True)
 
 
 def _delete(connection: Connection, name: str) -> None:

@@ -61,6 +61,7 @@ class Answer:
     status: str = "ok"  # or "unknown", "delisted": the source says so
     reason: str | None = None  # of a status that is not ok
     refused: Mapping[date, str] = field(default_factory=dict)  # rows that contradict themselves
+    reach: date | None = None  # the first session that the source can give of any symbol; None: no such limit
 
 
 class Stored(NamedTuple):
@@ -175,22 +176,23 @@ def _told(
     days = [row.session for row in answer.rows]
     first = min(filter(None, [was.first_session, *days[:1]]), default=None)
     last = max(filter(None, [was.last_session, *days[-1:]]), default=None)
-    lacking = [day for day in answer.asked if day not in before and day not in set(days)]
+    lacking = sorted(set(answer.asked).difference(before, days))
     recent = set(grace_sessions(completed)) if completed and answer.status == "ok" else set()
     status, reason = answer.status, answer.reason
     if status == "ok" and first is None and recent <= {*answer.asked, *before}:
         status, reason = "unknown", answer.reason or f"{answer.source} has no price of it"
         recent = set()
     late = [day for day in lacking if day in recent or (completed and day > completed)]
-    absences = {
-        day: "refused by the data checks" if day in answer.refused else _absence(status, day, first)
-        for day in sorted(set(lacking).difference(late))
-    }
+    absences = {day: _absence(answer, status, day, first) for day in lacking if day not in late}
     now = Known(answer.symbol, status, reason, answer.source, was.revision, first, last)
     return now, absences, late
 
 
-def _absence(status: str, day: date, first: date | None) -> str:
+def _absence(answer: Answer, status: str, day: date, first: date | None) -> str:
+    if day in answer.refused:
+        return "refused by the data checks"
+    if answer.reach and day < answer.reach and (first is None or day < first):
+        return "beyond the source's history"
     if first is None:
         return "unknown to the source" if status == "unknown" else status
     if day < first:

@@ -48,10 +48,15 @@ def with_current_inputs(work: Callable[[], _T]) -> _T:
 
 def register_model(connection: Connection, model: str, definition: str, proxies: Iterable[str]) -> None:
     """Make a factor model known, so that its rows can name it and a rewritten proxy price finds them."""
-    if connection.execute(sa.select(factor_model).where(factor_model.c.model == model)).first() is None:
+    if not is_registered(connection, model):
         upsert(connection, factor_model, {"model": [model], "definition": [definition]})
         names = list(proxies)
         upsert(connection, factor_model_proxy, {"model": [model] * len(names), "symbol": names})
+
+
+def is_registered(connection: Connection, model: str) -> bool:
+    """Say whether rows of a factor model were ever computed."""
+    return connection.execute(sa.select(factor_model.c.model).where(factor_model.c.model == model)).first() is not None
 
 
 def store_exposures(connection: Connection, columns: Columns, read_at: Mapping[str, int], *, replace: bool) -> int:

@@ -75,8 +75,8 @@ position = Table(
     # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
     Column("basis", Date, nullable=False),
     CheckConstraint("quantity <> 0", name="quantity"),
-    CheckConstraint("entry_price > 0", name="entry_price"),
-    CheckConstraint("exit_date > entry_date", name="exit_date"),
+    CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
+    CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing
     CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),
@@ -128,6 +128,14 @@ daily_price = Table(
     CheckConstraint("(close IS NULL) = (absence IS NOT NULL)", name="close_or_absence"),
     Index(None, "session", "symbol"),
     sqlite_with_rowid=False,
+)
+
+#: What is decided once for the whole home and never moves by itself (`home`).
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 factor_model = Table(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from numbers import Real
 
 from resources import calendar
@@ -61,8 +62,34 @@ def check(source: str, symbol: str, rows: Sequence[PriceRow], *, completed: date
         RefusedPricesError: naming source, symbol, session, value and rule.
     """
     last = min(completed, calendar.LAST_DAY)
+    clean = rows if _is_clean(rows, today) else _cleaned(source, symbol, rows, last, today)
+    refused = {row.session: why for row in clean if row.session <= last and (why := _contradiction(row))}
+    return CheckedRows(tuple(row for row in clean if row.session <= last and row.session not in refused), refused)
+
+
+def _is_clean(rows: Sequence[PriceRow], today: date) -> bool:
+    """Say whether nothing is to be converted, dropped or refused. Looks at columns: nearly all answers are clean."""
+    if not rows or not all(type(row) is PriceRow for row in rows):
+        return False
+    days, *traded, close, volume, dividend, split = zip(*rows, strict=True)
+    there = (close, dividend, split)
+    return (
+        set(map(type, days)) == {date}
+        and _sessions().issuperset(days)
+        and all(one < other for one, other in pairwise(days))
+        and days[-1] <= today
+        and all(set(map(type, column)) == {float} for column in there)
+        and all(set(map(type, column)) <= {float, type(None)} for column in (*traded, volume))
+        # The sum of finite numbers is finite, but for ones that are looked at again one by one.
+        and all(math.isfinite(sum(filter(None, column))) for column in (*traded, volume, *there))
+        and min(close) > 0 <= min(dividend)
+        and min(split) > 0
+    )
+
+
+def _cleaned(source: str, symbol: str, rows: Sequence[PriceRow], last: date, today: date) -> list[PriceRow]:
+    """Convert and refuse row by row; gives the rows of the calendar up to `last`, ascending."""
     good: dict[date, PriceRow] = {}
-    refused: dict[date, str] = {}
     for row in rows:
         if not isinstance(row, PriceRow):
             raise RefusedPricesError(source, symbol, None, row, "every row is a PriceRow")
@@ -72,14 +99,10 @@ def check(source: str, symbol: str, rows: Sequence[PriceRow], *, completed: date
             continue
         if day not in _sessions():
             raise RefusedPricesError(source, symbol, day, day, f"{day:%A} {day} is no session of {calendar.NAME}")
-        if day in good or day in refused:
+        if day in good:
             raise RefusedPricesError(source, symbol, day, row.close, "a session has one row")
-        clean = _clean(source, symbol, row)
-        if why := _contradiction(clean):
-            refused[day] = why
-        else:
-            good[day] = clean
-    return CheckedRows(tuple(good[day] for day in sorted(good)), refused)
+        good[day] = _clean(source, symbol, row)
+    return [good[day] for day in sorted(good)]
 
 
 @cache

@@ -7,6 +7,7 @@ gaps. For trying things out, not for trading: `data/NOTICE` beside this file has
 import csv
 import functools
 import gzip
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import date
@@ -16,6 +17,19 @@ from resources.sources.base import PriceRow, UnknownSymbolError
 from resources.sources.options import SourceOptions
 
 DATA = Path(__file__).with_name("data")
+_PRICES = "sample_prices.csv.gz"
+
+
+class DamagedSampleError(RuntimeError):
+    """The file of the sample's prices cannot be read, or not to its end."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: the sample's prices are damaged ({self.problem}); get the file again, from the project"
 
 
 class SampleSource:
@@ -39,9 +53,10 @@ class SampleSource:
 
         Raises:
             UnknownSymbolError: the sample has no such symbol.
+            DamagedSampleError: its file is damaged.
         """
         self.calls += 1
-        sessions, closes = _table()
+        sessions, closes = _table(DATA / _PRICES)
         if symbol not in closes:
             raise UnknownSymbolError(symbol, self.name)
         window = slice(bisect_left(sessions, first), bisect_right(sessions, last))
@@ -52,19 +67,27 @@ class SampleSource:
 
     def latest_session(self) -> date:
         """The last session of the sample."""
-        sessions, _ = _table()
+        sessions, _ = _table(DATA / _PRICES)
         return sessions[-1]
 
     def symbols(self) -> Sequence[str]:
         """All symbols of the sample: stocks, factor ETFs and the index."""
-        _, closes = _table()
+        _, closes = _table(DATA / _PRICES)
         return tuple(closes)
 
 
 @functools.cache
-def _table() -> tuple[Sequence[date], dict[str, Sequence[str]]]:
-    """The sessions, and per symbol the closes beside them as text: a fetch makes numbers of what it returns."""
-    with gzip.open(DATA / "sample_prices.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        _, *symbols = next(reader := csv.reader(file))
-        days, *columns = zip(*reader, strict=True)
-    return tuple(map(date.fromisoformat, days)), dict(zip(symbols, columns, strict=True))
+def _table(path: Path) -> tuple[Sequence[date], dict[str, Sequence[str]]]:
+    """The sessions, and per symbol the closes beside them as text: a fetch makes numbers of what it returns.
+
+    Raises DamagedSampleError.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            _, *symbols = next(reader := csv.reader(file))
+            days, *columns = zip(*reader, strict=True)
+        return tuple(map(date.fromisoformat, days)), dict(zip(symbols, columns, strict=True))
+    except StopIteration:
+        raise DamagedSampleError(path, "it is empty") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DamagedSampleError(path, str(error)) from error

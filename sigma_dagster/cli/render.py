@@ -3,6 +3,8 @@
 Risk is the business of `render_risk`.
 """
 
+import shlex
+import textwrap
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from resources.database.portfolios import Portfolio
+from resources.sources.base import PriceSource
 from sigma_dagster.cli.render_risk import headline, summary
-from sigma_dagster.cli.tables import table
+from sigma_dagster.cli.tables import counted, print_rows, print_table
 from sigma_dagster.planning.planner import WorkPlan
 
 if TYPE_CHECKING:
@@ -21,20 +24,16 @@ if TYPE_CHECKING:
 
 def onboarding(out: Console, done: "Onboarding") -> None:
     """Print what an onboarding did, and the risk."""
-    made = table("", done.portfolio)
-    for label, value in _work(done):
-        made.add_row(label, value)
-    out.print(made)
-    out.print()
+    print_rows(out, ("", done.portfolio), _work(done))
     summary(out, done.risk)
-    out.print(f"Its positions: sigma show {done.portfolio}", markup=False)
+    out.print(f"Its positions: sigma show {shlex.quote(done.portfolio)}")
 
 
 def _work(done: "Onboarding") -> list[tuple[str, str]]:
     data = done.to_json()
     symbols = data["symbols"]
     return [
-        ("positions", f"{data['positions']:,}"),
+        ("lots", f"{data['positions']:,}"),
         ("symbols computed", f"{symbols['computed']:,}"),
         ("symbols cached", f"{symbols['cached']:,}"),
         ("provider calls", f"{data['api_calls']:,}"),
@@ -49,8 +48,9 @@ def refresh(out: Console, as_of: date, tally: "Tally") -> None:
     """Print what a refresh did."""
     numbers = tally.numbers()
     out.print(
-        f"Up to date as of {as_of}: {tally.held:,} symbols, {numbers['api_calls']:,} provider calls, "
-        f"{numbers['regressions_run']:,} regressions run, {numbers['records_skipped_cached']:,} records cached."
+        f"Up to date as of {as_of}: {counted(tally.held, 'symbol')}, {counted(numbers['api_calls'], 'provider call')}, "
+        f"{counted(numbers['regressions_run'], 'regression')} run, "
+        f"{counted(numbers['records_skipped_cached'], 'record')} cached."
     )
 
 
@@ -64,16 +64,14 @@ def plan(out: Console, todo: WorkPlan) -> None:
     if not todo.blocks:
         out.print(f"Nothing is missing as of {todo.as_of}.")
         return
-    made = table(f"missing as of {todo.as_of}", "symbols", "rows")
-    made.add_row("daily prices", f"{len(todo.fetch):,}", f"{sum(todo.fetch.values()):,}")
+    rows = [("daily prices", f"{len(todo.fetch):,}", f"{sum(todo.fetch.values()):,}")]
     for label, wanted in (("factor exposures", todo.exposures), ("symbol volatility", todo.volatility)):
-        made.add_row(label, f"{len(wanted.missing_keys):,}", f"{wanted.rows:,}")
-    for name, rows in todo.portfolio_rows.items():
-        made.add_row(f"portfolio {name}", "", f"{rows:,}")
-    out.print(made)
+        rows.append((label, f"{len(wanted.missing_keys):,}", f"{wanted.rows:,}"))
+    rows += [(f"portfolio {name}", "", f"{count:,}") for name, count in todo.portfolio_rows.items()]
+    print_table(out, (f"missing as of {todo.as_of}", "symbols", "rows"), rows)
     fetch = ", ".join(list(todo.fetch)[:12]) + (" ..." if len(todo.fetch) > 12 else "")
-    cost = f"{todo.api_calls:,} provider calls" + (f" ({fetch})" if fetch else "")
-    out.print(f"It would cost {cost}, in {len(todo.blocks)} runs. Nothing was changed.", markup=False)
+    cost = counted(todo.api_calls, "provider call") + (f" ({fetch})" if fetch else "")
+    out.print(f"It would cost {cost}, in {counted(len(todo.blocks), 'run')}. Nothing was changed.")
 
 
 def plan_json(todo: WorkPlan) -> dict[str, Any]:
@@ -94,12 +92,17 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
     if not found:
         out.print("No portfolio is stored yet: sigma onboard FILE")
         return
-    made = table("portfolio", "positions", "symbols", "first entry", "imported as of")
-    for one in found:
-        symbols = {lot.symbol for lot in one.lots}
-        first = one.first_entry
-        made.add_row(one.name, f"{len(one.lots):,}", f"{len(symbols):,}", f"{first}", f"{one.basis}")
-    out.print(made)
+    rows = [
+        (
+            one.name,
+            f"{len(one.lots):,}",
+            f"{len({lot.symbol for lot in one.lots}):,}",
+            f"{one.first_entry}",
+            f"{one.basis}",
+        )
+        for one in found
+    ]
+    print_table(out, ("portfolio", "lots", "symbols", "first entry", "imported as of"), rows)
 
 
 def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
@@ -118,21 +121,33 @@ def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
     }
 
 
+def symbols(out: Console, source: PriceSource) -> None:
+    """Print the symbols of a price source, some to a line."""
+    known = source.symbols()
+    if known is None:
+        out.print(f"{source.title} cannot list its symbols: sigma plan FILE says whether it has those of a file")
+        return
+    out.print(f"{source.title}: {counted(len(known), 'symbol')}")
+    for line in textwrap.wrap(" ".join(sorted(known)), min(out.width, 100), break_on_hyphens=False):
+        out.print(line)
+
+
 def demo(out: Console, core: "Onboarding", growth: "Onboarding") -> None:
     """Print the two example portfolios side by side, beside what sharing nothing would cost for the second."""
     held, alone = growth.tally.held, growth.tally.requested
     saved = 1 - growth.tally.regressions_run / alone
-    naive = ["15", f"{held}", "0", f"{held}", "0", f"{alone:,} ({saved:.0%} fewer here)", "0", ""]
-    naive[0] = f"{growth.positions}"
-    made = table("", core.portfolio, growth.portfolio, "growth if nothing were shared")
-    for (label, first), (_, second), third in zip(_work(core), _work(growth), naive, strict=True):
-        made.add_row(label, first, second, third)
-    out.print(made)
-    out.print()
-    made = table(f"risk as of {growth.as_of}", core.portfolio, growth.portfolio)
-    for (label, first), (_, second) in zip(headline(core.risk), headline(growth.risk), strict=True):
-        made.add_row(label, first, second)
-    out.print(made)
-    out.print(
-        "\nNext: .venv/bin/sigma show growth | .venv/bin/sigma plan my.csv | make dev (the Dagster UI)", markup=False
+    regressions = f"{alone:,} ({saved:.0%} fewer here)"
+    naive = [f"{growth.positions}", f"{held}", "0", f"{held}", "0", regressions, "0", ""]
+    header = ("", core.portfolio, growth.portfolio, "growth if nothing were shared")
+    rows = [
+        (label, first, second, third)
+        for (label, first), (_, second), third in zip(_work(core), _work(growth), naive, strict=True)
+    ]
+    print_rows(out, header, rows)
+    found = zip(headline(core.risk), headline(growth.risk), strict=True)
+    print_rows(
+        out,
+        (f"risk as of {growth.as_of}", core.portfolio, growth.portfolio),
+        [(label, first, second) for (label, first), (_, second) in found],
     )
+    out.print("Next: .venv/bin/sigma show growth | .venv/bin/sigma plan my.csv | make dev (the Dagster UI)")

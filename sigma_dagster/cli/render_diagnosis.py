@@ -12,16 +12,14 @@ def diagnosis(out: Console, found: Diagnosis) -> None:
     """Print the regression, then what speaks against it."""
     out.print(
         f"{found.symbol}, window {found.first}..{found.as_of}, {found.n_obs} sessions, "
-        f"factor model {found.factor_model}, method {found.method}",
-        markup=False,
+        f"factor model {found.factor_model}, method {found.method}"
     )
     out.print(
         f"R2 {percent(found.r_squared)}, residual volatility {percent(found.residual_vol)} a year, "
-        f"market in total {number(found.market_total)}, {words(found.quality)}, condition {number(found.condition, 1)}",
-        markup=False,
+        f"market in total {number(found.market_total)}, {words(found.quality)}, condition {number(found.condition, 1)}"
     )
     if found.reason:
-        out.print(f"Not known: {found.reason}", markup=False)
+        out.print(f"Not known: {found.reason}")
     out.print()
     if found.factors:
         _loadings(out, found)

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
+from assets.shared.look_back import listed
 from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
 from sigma_dagster.portfolio.risk import Risk
 
@@ -24,17 +25,16 @@ def risk(out: Console, found: Risk) -> None:
 def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
-    out.print(f"{found.portfolio} as of {found.as_of}{basis}", markup=False)
+    out.print(f"{found.portfolio} as of {found.as_of}{basis}")
     if _partly(found):
-        out.print(_coverage(found), markup=False)
+        out.print(_coverage(found))
     out.print()
-    model, _, _ = found.factor_model.partition("@")
-    print_rows(out, (f"factor ({model})", "exposure", "std. error", "share of risk"), _factors(found))
+    _factors(out, found)
     print_rows(out, ("volatility, annualised", ""), _volatility(found))
     print_rows(out, ("loss in 1 session", "95%", "", "99%", ""), _losses(found))
     print_rows(out, ("lost more than said, last 252 sessions", "times", "expected", "95% band"), _exceeded(found))
     for line in (_value(found), _fit(found), *_notes(found)):
-        out.print(line, markup=False)
+        out.print(line)
     out.print()
 
 
@@ -50,15 +50,27 @@ def headline(found: Risk) -> list[tuple[str, str]]:
     ]
 
 
-def _factors(found: Risk) -> list[tuple[str, ...]]:
-    """The market in total first: beside style spreads, the market's own exposure is partial."""
-    split = found.risk_split
-    rows = [
-        (words(factor), number(value), number(found.standard_errors[factor]), percent(split.factors[factor]))
-        for factor, value in found.exposures.items()
-    ]
-    total = ("market, in total", number(found.market_total), "", "")
-    return [total, *rows, ("specific to positions", "", "", percent(split.specific))]
+def _factors(out: Console, found: Risk) -> None:
+    """The market in total first: beside style spreads, the market's own exposure is partial.
+
+    Volatility and value at risk are rates of the covered part: where it is not the whole, so is a column here.
+    """
+    split, model = found.risk_split, found.factor_model.partition("@")[0]
+    rows = [("market, in total", found.market_total, "", "")]
+    for factor, value in found.exposures.items():
+        rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
+    header = ("exposure", "std. error", "share of risk")
+    specific = ("specific to positions", "", "", percent(split.specific))
+    if not found.weight_coverage or found.weight_coverage >= _WHOLE:
+        lines = [(label, number(value), *others) for label, value, *others in rows]
+        print_rows(out, (f"factor ({model})", *header), [*lines, specific])
+        return
+    lines = [(label, number(value), *others, number(_of_covered(value, found))) for label, value, *others in rows]
+    print_rows(out, (f"factor ({model})", *header, "exposure of the covered"), [*lines, (*specific, "")])
+
+
+def _of_covered(exposure: float | None, found: Risk) -> float | None:
+    return exposure / found.weight_coverage if exposure is not None and found.weight_coverage else None
 
 
 def _volatility(found: Risk) -> list[tuple[str, str]]:
@@ -137,6 +149,10 @@ def _notes(found: Risk) -> list[str]:
         notes.append(f"Not known: {found.reason}")
     if found.low_coverage:
         notes.append("Low coverage: the numbers describe a part of the portfolio that cannot speak for the whole")
+    if unvalued := [one.symbol for one in found.positions if one.unvalued]:
+        notes.append(
+            f"Not valued: {listed(unvalued)}: a lot without entry price and market price; it counts as nothing"
+        )
     low, high = SPLIT_RATIO_BAND
     if found.split_ratio is not None and not low <= found.split_ratio <= high:
         notes.append(
@@ -172,4 +188,4 @@ def _positions(out: Console, found: Risk) -> None:
     header = ("position", "weight", "price", "share of risk", "quality", "sessions", "R2")
     print_rows(out, header, rows[:_POSITIONS_SHOWN])
     if len(rows) > _POSITIONS_SHOWN:
-        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all", markup=False)
+        out.print(f"... and {len(rows) - _POSITIONS_SHOWN:,} smaller positions; --json has all")

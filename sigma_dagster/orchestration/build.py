@@ -1,5 +1,6 @@
 """Everything that Dagster shows and runs, put together from the parts of the environment."""
 
+from datetime import UTC, datetime
 from importlib import import_module
 
 import dagster as dg
@@ -46,12 +47,14 @@ def _database(services: Services) -> dg.ResourceDefinition:
         # The command line looks after its runs itself.
         if run is not None and instance is not None and run.run_id not in liveness.own():
             claims.begin(instance, run.run_id)
+            claims.name_partitions(instance, run, services.as_of(None, services.clock.now()))
         return services.database
 
     return database
 
 
 def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    last, first = services.source.latest_session(), services.settings.start_date
+    last = services.source.latest_session()
+    first = services.first_date(services.as_of(None, datetime.now(UTC)))
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
     return [positions.asset, *(import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS)]

@@ -10,7 +10,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets import checks
+from assets import checks, positions
 from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
@@ -51,9 +51,13 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
     if not todo.blocks and not heal.is_due(services):
         return tally
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
     with open_instance(services.settings) as instance, _checking(services, instance) as ran:
         defs = build_defs(services)
         ran += heal.heal(instance, defs.resolve_asset_graph(), services)
+        with services.database.read() as connection:
+            positions.report(instance, portfolios.load(connection))
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None
@@ -64,7 +68,7 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
             except BlockFailedError as error:
                 failure = failure or error
             if finished:
-                force = _without(force, dimension)
+                force = replace(force, done=force.done | {dimension})
             before, todo = todo, plan(services, names, as_of, force, tried)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise failure or BlockFailedError(
@@ -114,7 +118,7 @@ def _run_all(
             if done is None and not forced:
                 return False
         tried.update(_asked(block))
-        tally.add(block, todo.exposures.keys, done)
+        tally.add(block, todo, done)
     return True
 
 
@@ -123,14 +127,6 @@ def _asked(block: Block) -> list[str]:
     return [key for step in block.steps if BY_NAME[step.asset].look_back for key in step.keys]
 
 
-def _without(force: Force, dimension: str) -> Force:
-    """What was forced is done once its blocks have run."""
-    if dimension == "symbol":
-        return replace(force, prices=False, symbol_results=False)
-    return replace(force, portfolio_results=False)
-
-
 def _describe(block: Block) -> str:
     what = ", ".join(step.asset for step in block.steps)
-    keys = f"{len(block.keys)} {block.dimension}{'' if len(block.keys) == 1 else 's'}"
-    return f"{what}: {keys}, sessions {block.first}..{block.last}"
+    return f"{what}: {block.size}, sessions {block.span}"

@@ -76,6 +76,8 @@ def _config(settings: Settings) -> dict[str, Any]:
         # A run whose process never came up is given up; whether it lives later is for `liveness` to say.
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 10},
         "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        # Of runs that were started in the UI: Dagster writes each of its events to the terminal at DEBUG.
+        "python_logs": {"python_log_level": "INFO"},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from resources import calendar
 from resources.database import portfolios
 from resources.sources.base import PriceSource
-from sigma_dagster.orchestration.sensors import due_blocks, request_blocks
-from sigma_dagster.runs.request import job_name
+from sigma_dagster.orchestration.sensors import request_blocks
+from sigma_dagster.runs.request import DEFER_TAG
 from sigma_dagster.services import Services
 
 Ticks = list[dg.RunRequest] | dg.SkipReason
@@ -17,6 +18,9 @@ Ticks = list[dg.RunRequest] | dg.SkipReason
 #: A quarter of an hour after the session counts as complete (`calendar.CUT_OFF`), half-days too.
 AFTER_CLOSE = "15 17 * * 1-5"
 OFF_PEAK = "30 3 * * 1-5"
+
+#: Dagster's own job of all assets: a schedule has one job, and ours are one for each kind of key.
+EVERY_ASSET = IMPLICIT_ASSET_JOB_NAME
 
 
 def build_schedules(services: Services) -> list[dg.ScheduleDefinition]:
@@ -26,43 +30,53 @@ def build_schedules(services: Services) -> list[dg.ScheduleDefinition]:
         name="daily_refresh",
         cron_schedule=AFTER_CLOSE,
         execution_timezone=calendar.NEW_YORK.key,
-        job_name=job_name("symbol"),
+        job_name=EVERY_ASSET,
         description="Buys the session that just ended for all held symbols and the factors, and computes it.",
     )
     def daily_refresh(context: dg.ScheduleEvaluationContext) -> Ticks:
-        return _evaluate(services, context, [], "")
+        return _evaluate(services, context, "daily_refresh", [], "")
 
     @dg.schedule(
         name="preload",
         cron_schedule=OFF_PEAK,
         execution_timezone=calendar.NEW_YORK.key,
-        job_name=job_name("symbol"),
+        job_name=EVERY_ASSET,
         description="Computes the symbols of SIGMA_PRELOAD_SYMBOLS before anybody holds them.",
     )
     def preload(context: dg.ScheduleEvaluationContext) -> Ticks:
         watched, unknown = services.watched_symbols()
         remark = f"; not in {services.source.title}: {', '.join(unknown)}" if unknown else ""
-        return _evaluate(services, context, watched, remark)
+        return _evaluate(services, context, "preload", watched, remark)
 
     return [daily_refresh, preload]
 
 
-def _evaluate(services: Services, context: dg.ScheduleEvaluationContext, watched: Sequence[str], remark: str) -> Ticks:
+def _evaluate(
+    services: Services, context: dg.ScheduleEvaluationContext, name: str, watched: Sequence[str], remark: str
+) -> Ticks:
     now = context.scheduled_execution_time
     as_of = services.as_of(None, now)
     with services.database.read() as connection:
         stored = portfolios.load(connection)
     todo = services.plan(stored, as_of, watched=watched, completed=as_of, now=now)
-    blocks = [block for block in due_blocks(todo) if block.dimension == "symbol"]
+    # All at once: the pool of the price source lets them run one after the other, proxies first.
+    blocks = [block for block in todo.blocks if block.dimension != "portfolio"]
     if not blocks:
         return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(services.source, as_of)}{remark}")
-    verdict = request_blocks(context.instance, blocks, {}, now)
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
+    verdict = request_blocks(context.instance, blocks, now, onboarding={}, launched_by=f"schedule {name}")
     if not verdict.requests:
         return dg.SkipReason("; ".join(verdict.skipped) + remark)
     if remark:
         context.log.warning(remark.removeprefix("; "))
     # Dagster takes several requests of one tick only with a key each.
-    return [request.with_replaced_attrs(run_key=f"{now} {i}") for i, request in enumerate(verdict.requests)]
+    return [
+        request.with_replaced_attrs(
+            run_key=f"{now} {i}", job_name=EVERY_ASSET, tags={**request.tags, DEFER_TAG: "true"}
+        )
+        for i, request in enumerate(verdict.requests)
+    ]
 
 
 def _end_of(source: PriceSource, as_of: date) -> str:

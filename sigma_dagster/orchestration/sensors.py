@@ -5,29 +5,33 @@ It never buys a new session: that is for the schedules (`schedules`), once a day
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
+from assets import checks, positions
 from assets.shared.block import Block
 from assets.shared.look_back import listed
 from resources.database import portfolios, symbols
 from resources.database.tables import daily_price
 from sigma_dagster.planning.planner import WorkPlan
 from sigma_dagster.planning.work import foreseen
-from sigma_dagster.runs import claims, heal, request
-from sigma_dagster.runs.request import job_name
+from sigma_dagster.runs import claims, heal, keys, request
+from sigma_dagster.runs.request import DEFER_TAG, LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, job_name
 from sigma_dagster.services import Services
 
 #: Names the block of a run, so that one that failed is not asked for again at once.
-BLOCK_TAG = "sigma/block"
+BLOCK_TAG = ".dagster/sigma_block"
 INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
+#: Of the newest runs, so many are looked at: more do not end between two ticks.
+_RUNS_CHECKED = 50
 
 
 def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -68,12 +72,17 @@ class Verdict:
 
 
 def request_blocks(
-    instance: dg.DagsterInstance, blocks: Sequence[Block], onboarding: Mapping[str, Any], now: datetime
+    instance: dg.DagsterInstance,
+    blocks: Sequence[Block],
+    now: datetime,
+    *,
+    onboarding: Mapping[str, Any],
+    launched_by: str,
 ) -> Verdict:
     """Request a run for each block that nobody computes and that did not fail a short while ago."""
     verdict = Verdict()
     for block in blocks:
-        what = f"{len(block.keys)} {block.dimension}s {block.first}..{block.last}"
+        what = f"{block.size} {block.span}"
         name = _fingerprint(block)
         others = claims.rivals(instance, block)
         if others:
@@ -82,12 +91,12 @@ def request_blocks(
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
         else:
             request.register(instance, block)
-            tags = {**request.partition_tags(instance, block), BLOCK_TAG: name}
+            tags = request.run_tags(instance, block, onboarding=onboarding, launched_by=launched_by)
             verdict.requests.append(
                 dg.RunRequest(
                     job_name=job_name(block.dimension),
-                    run_config=request.run_config(block, onboarding),
-                    tags=tags,
+                    run_config=request.run_config(block),
+                    tags={**tags, BLOCK_TAG: name},
                     asset_selection=request.selection(block),
                     asset_check_keys=[],
                 )
@@ -95,39 +104,95 @@ def request_blocks(
     return verdict
 
 
-def due_blocks(todo: WorkPlan) -> Iterator[Block]:
-    """Give the blocks that can run now: all else waits for factor prices, and portfolios wait for their symbols."""
-    symbols = [block for block in todo.blocks if block.dimension == "symbol"]
-    if symbols:
-        proxies_due = any(symbol in todo.fetch for symbol in todo.proxies)
-        yield from symbols[:1] if proxies_due else symbols
-    else:
-        yield from todo.blocks
+def due_blocks(todo: WorkPlan) -> list[Block]:
+    """Give the blocks that can run now: symbols wait for the proxies, and portfolios for the symbols."""
+    return [block for block in todo.blocks if block.dimension == todo.blocks[0].dimension]
+
+
+@dataclass
+class Cursor:
+    """What the sensor remembers from one tick to the next."""
+
+    onboarding: dict[str, Any] = field(default_factory=dict)
+    """Numbers of the symbols' runs, for the metadata of the portfolio run that follows them."""
+    checked: float = 0.0
+    """When the last run ended whose rows the checks have seen, as a timestamp."""
+
+    @classmethod
+    def of(cls, text: str | None) -> "Cursor":
+        """Read what `to_text` wrote; what another version wrote counts for nothing."""
+        known = json.loads(text or "{}")
+        return cls(known.get("onboarding", {}), known.get("checked", 0.0))
+
+    def to_text(self) -> str:
+        """Write it for Dagster to keep."""
+        return json.dumps(asdict(self))
 
 
 def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime) -> dg.SensorResult:
     """Plan, request what can run now, and say why the rest cannot."""
-    instance = context.instance
+    instance, cursor = context.instance, Cursor.of(context.cursor)
     repository = context.repository_def
     if repository is not None:
         heal.heal(instance, repository.asset_graph, services)
+    verdict = _request(instance, services, cursor, now)
+    if not verdict.requests:
+        _check(instance, services, cursor)
+    reason = None if verdict.requests else "; ".join(verdict.skipped)
+    return dg.SensorResult(run_requests=verdict.requests, skip_reason=reason, cursor=cursor.to_text())
+
+
+def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, now: datetime) -> Verdict:
     with services.database.read() as connection:
         stored = portfolios.load(connection)
     if not stored:
-        return dg.SensorResult(skip_reason="No portfolio is stored: sigma add FILE or sigma onboard FILE stores one")
+        return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
+    positions.report(instance, stored)
     as_of = newest_session(services, now)
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if not todo.blocks:
+        cursor.onboarding = {}
         waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""
-        return dg.SensorResult(skip_reason=f"Nothing is missing as of {as_of}{waits}", cursor="{}")
+        idle = [
+            f"no row and no holder: {name} (sigma symbols --forget {name})" for name in keys.idle(instance, services)
+        ]
+        return Verdict(skipped=[f"Nothing is missing as of {as_of}{waits}", *idle])
+    with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.
     due = foreseen(todo) if todo.fetch or todo.exposures.rows else {}
-    expected = {**json.loads(context.cursor or "{}"), **due}
-    verdict = request_blocks(instance, list(due_blocks(todo)), expected, now)
-    cursor = json.dumps(expected)
-    if verdict.requests:
-        return dg.SensorResult(run_requests=verdict.requests, cursor=cursor)
-    return dg.SensorResult(skip_reason="; ".join(verdict.skipped), cursor=cursor)
+    # The same rows once more: a plan of them whose proxies were fetched meanwhile, which count too.
+    rows = ("held", "computed", "records_stored")
+    if due and not all(cursor.onboarding.get(name) == due[name] for name in rows):
+        cursor.onboarding = due
+    return request_blocks(
+        instance, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
+    )
+
+
+def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> None:
+    """Let the asset checks answer for what runs have written since, unless some are still in progress.
+
+    Runs of `sigma` are left out: the command evaluates the checks itself, after its last block.
+    """
+    runs = dg.RunsFilter(statuses=FINISHED_STATUSES, tags={DEFER_TAG: "true"})
+    ended = [
+        record
+        for record in instance.get_run_records(runs, limit=_RUNS_CHECKED)
+        if (record.end_time or 0.0) > cursor.checked
+    ]
+    if not ended or claims.in_progress(instance):
+        return
+    cursor.checked = max(record.end_time or 0.0 for record in ended)
+    blocks = [
+        block
+        for record in ended
+        if record.dagster_run.tags.get(LAUNCHED_BY_TAG) != LAUNCHED_BY_COMMAND
+        and (block := claims.block_of(record.dagster_run, instance))
+    ]
+    if blocks:
+        live = services.source.latest_session() is None
+        checks.evaluate(instance, services.database, services.model, live=live, blocks=blocks)
 
 
 def _fingerprint(block: Block) -> str:

@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import dagster as dg
@@ -18,7 +17,7 @@ HOST = "127.0.0.1"
 
 
 def serve(services: Services, port: int) -> NoReturn:
-    """Replace this process by `dagster dev`, on the instance that the command line uses.
+    """Replace this process by `dagster dev` with a guard, on the instance that the command line uses.
 
     Raises PortTakenError.
     """
@@ -39,10 +38,10 @@ def serve(services: Services, port: int) -> NoReturn:
     }
     print(f"Dagster UI: http://{HOST}:{port}  (up in about ten seconds; Ctrl-C ends it)", file=sys.stderr, flush=True)  # noqa: T201
     os.chdir(PROJECT)
-    dagster = str(Path(sys.executable).with_name("dagster"))
     # At level info the sensor would write two lines every five seconds; the UI shows each of its ticks.
     options = ["-w", "workspace.yaml", "-h", HOST, "-p", str(port), "--log-level", "warning"]
-    os.execve(dagster, [dagster, "dev", *options], variables)  # noqa: S606 - no shell is wanted
+    command = [sys.executable, "-m", "sigma_dagster.orchestration.dev", "dev", *options]
+    os.execve(sys.executable, command, variables)  # noqa: S606 - no shell is wanted
 
 
 def begin_retries_now(instance: dg.DagsterInstance) -> None:

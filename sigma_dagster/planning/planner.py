@@ -20,7 +20,7 @@ from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.block import Block, Step
 from assets.shared.look_back import Waiting
 from resources import calendar
-from resources.database import bulk, symbols
+from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
 
@@ -61,17 +61,11 @@ class Wanted:
         """How many rows are to be made."""
         return int(self.missing.sum())
 
-    def span(self, keys: Sequence[str]) -> tuple[date, date]:
-        """The first and last session that something is to be made for, of some keys that lack a session."""
+    def span(self, keys: Sequence[str]) -> Sequence[date]:
+        """The first and last session that something is to be made for, of some keys; empty if nothing is."""
         rows = np.isin(self.keys, keys)
         days = np.flatnonzero(self.missing[rows].any(axis=0))
-        return self.sessions[days[0]], self.sessions[days[-1]]
-
-    def step(self, asset: str, counted: Sequence[str]) -> Step:
-        """Ask an asset for the missing cells; of the keys left out, those `counted` are reported as cached."""
-        cached = set(counted) - set(self.missing_keys)
-        done = [i for i, key in enumerate(self.keys) if key in cached]
-        return Step(asset, self.missing_keys, self.force, len(done), int(self.asked[done].sum()))
+        return [self.sessions[days[0]], self.sessions[days[-1]]] if days.size else []
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,13 @@ class Force:
     symbol_results: bool = False
     portfolio_results: bool = False
 
+    done: frozenset[str] = frozenset()
+    """Dimensions whose blocks have run: what was forced of them is made."""
+
     def of(self, asset: Asset) -> bool:
         """Say whether the asset's rows are made again."""
+        if asset.dimension in self.done:
+            return False
         if asset.look_back:
             return self.prices
         return self.symbol_results if asset.dimension == "symbol" else self.portfolio_results
@@ -94,17 +93,12 @@ class WorkPlan:
     """What the portfolios lack, as of a session."""
 
     as_of: date
-    wanted: Mapping[str, Wanted]  # by asset; prices: of held symbols and factor proxies
-    proxies: tuple[str, ...]  # of the factor model
+    wanted: Mapping[str, Wanted]  # by asset
+    is_new_model: bool  # none of its rows was ever computed
     max_keys: int  # of one run
     completed: date | None = None  # the last completed session; None: `as_of`
     silent: frozenset[str] = frozenset()  # symbols that no source has: their rows cost no call
     waiting: Mapping[str, str] = field(default_factory=dict)  # symbols whose prices are not asked for now, and why
-
-    @property
-    def prices(self) -> Wanted:
-        """What is wanted of prices."""
-        return self.wanted["daily_prices"]
 
     @property
     def exposures(self) -> Wanted:
@@ -118,8 +112,9 @@ class WorkPlan:
 
     @cached_property
     def fetch(self) -> dict[str, int]:
-        """The sessions to fetch by symbol."""
-        return {name: n for name, n in self.prices.missing_by_key.items() if name not in self.silent}
+        """The sessions to fetch by symbol: factor proxies first, then the other symbols that are held."""
+        missing = {**self.wanted["proxy_prices"].missing_by_key, **self.wanted["daily_prices"].missing_by_key}
+        return {name: n for name, n in missing.items() if name not in self.silent}
 
     @property
     def api_calls(self) -> int:
@@ -136,16 +131,11 @@ class WorkPlan:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The runs that make it, in order: symbols before portfolios, factor proxies first."""
+        """The runs that make it, in order: factor proxies, symbols, portfolios."""
         return tuple(block for dimension in DIMENSIONS for block in self._split(dimension))
 
     def _split(self, dimension: str) -> Iterator[Block]:
-        # Of prices only the held symbols' count as found stored: nobody asked for the proxies.
-        steps = [
-            wanted.step(asset.name, self.exposures.keys if asset.look_back else wanted.keys)
-            for asset in of_dimension(dimension)
-            for wanted in [self.wanted[asset.name]]
-        ]
+        steps = [self._step(asset) for asset in of_dimension(dimension)]
         keys = list(dict.fromkeys(key for step in steps for key in step.keys))
         for start in range(0, len(keys), self.max_keys):
             part = set(keys[start : start + self.max_keys])
@@ -153,19 +143,44 @@ class WorkPlan:
             due = tuple(step for step in named if step.keys)
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
-            span = self._span(due)
+            span = self._span(dimension, due)
             yield Block(dimension, tuple(keys[start : start + self.max_keys]), *span, due, self.completed or self.as_of)
 
-    def _span(self, steps: Sequence[Step]) -> tuple[date, date]:
-        spans = [self.wanted[step.asset].span(step.keys) for step in steps]
+    def _step(self, asset: Asset) -> Step:
+        """Ask an asset for the missing cells, and say what the keys left out have already."""
+        wanted = self.wanted[asset.name]
+        keys = (*wanted.missing_keys, *self._to_record(asset))
+        cached = [i for i, key in enumerate(wanted.keys) if key not in keys]
+        if asset.dimension == "proxy":
+            cached = []  # nobody asked for the proxies themselves
+        return Step(asset.name, keys, wanted.force, len(cached), int(wanted.asked[cached].sum()))
+
+    def _to_record(self, asset: Asset) -> Iterator[str]:
+        """Give the keys whose prices are stored by the other asset of prices and may not be recorded for this one.
+
+        Proxies when the model has never run; of held proxies those with results to be made, which are in the block
+        anyway. The asset knows what is recorded.
+        """
+        wanted = self.wanted[asset.name]
+        if asset.dimension == "proxy" and self.is_new_model:
+            yield from (key for key in wanted.keys if key not in wanted.missing_by_key)
+        if asset.name == "daily_prices":
+            results = {key for other in of_dimension("symbol") for key in self.wanted[other.name].missing_by_key}
+            proxies = self.wanted["proxy_prices"].keys
+            yield from (key for key in wanted.keys if key in proxies and key in results)
+
+    def _span(self, dimension: str, steps: Sequence[Step]) -> tuple[date, date]:
+        sessions = self.exposures.sessions
+        if dimension == "proxy" and self.is_new_model:
+            return sessions[0], sessions[-1]
+        days = [day for step in steps for day in self.wanted[step.asset].span(step.keys)]
         # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
-        first = max(min(first for first, _ in spans), self.exposures.sessions[0])
-        return first, max(first, *(last for _, last in spans))
+        return max(min(days), sessions[0]), max(max(days), sessions[0])
 
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:
     """Give the sessions that every held symbol has results for; raises NothingToPlanError if there are none."""
-    sessions = [day for day in calendar.last_sessions(history_sessions, as_of) if day >= start_date]
+    sessions = calendar.sessions(start_date, as_of)[-history_sessions:]
     if not sessions:
         raise NothingToPlanError(
             f"as-of session {as_of} is before {start_date}, the first date partition: "
@@ -210,9 +225,10 @@ def plan(
     """
     held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
-    # Proxies first: they are the first partitions of a new instance, and what is added later stands together.
-    priced = tuple(dict.fromkeys([*model.proxies, *held])) if held else ()
     entered = _entered(portfolios, sessions)
+    # Symbols' rows rest on the proxies' prices; a book that holds no symbol rests on none.
+    proxies = model.proxies if held else ()
+    priced = tuple(dict.fromkeys([*proxies, *held]))
     noted = symbols.pending(connection, priced)
     later = {name for name, told in noted.items() if name in tried or (now is not None and told.retry_at > now)}
     waiting = Waiting(connection, later, sessions)
@@ -227,16 +243,19 @@ def plan(
             due = entered & ~waiting.portfolios(portfolios, inputs)
             return Wanted(tuple(ids.values()), tuple(sessions), due, exists, forced)
         if asset.look_back:
-            exists = bulk.present(connection, asset.table, priced, grid, **fixed)
-            due = exists | ~np.isin(priced, list(later))[:, None]
-            return Wanted(priced, tuple(grid), due, exists, forced, force_from=len(grid) - len(sessions))
+            keys = proxies if asset.dimension == "proxy" else held
+            exists = bulk.present(connection, asset.table, keys, grid, **fixed)
+            due = exists | ~np.isin(keys, list(later))[:, None]
+            if asset.dimension == "symbol":
+                due[np.isin(keys, proxies)] = False  # what is a proxy too is fetched once, as a proxy
+            return Wanted(keys, tuple(grid), due, exists, forced, force_from=len(grid) - len(sessions))
         exists = bulk.present(connection, asset.table, held, sessions, **fixed)
         return Wanted(held, tuple(sessions), ~waiting.symbols(held, inputs), exists, forced)
 
     return WorkPlan(
         as_of=sessions[-1],
         wanted={asset.name: want(asset) for asset in ASSETS},
-        proxies=model.proxies,
+        is_new_model=not results.is_registered(connection, model.key),
         max_keys=max_keys,
         completed=completed,
         silent=frozenset() if force.prices else silent,

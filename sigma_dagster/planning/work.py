@@ -3,10 +3,10 @@
 Not here: what is to be done (`planner`) and doing it (`sigma_dagster.orchestration`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.work import row_counts
 from sigma_dagster.planning.planner import WorkPlan
@@ -30,15 +30,15 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "compute": 0.0, "write": 0.0})
     waiting: dict[str, str] = field(default_factory=dict)  # symbols whose prices are not there yet, and why
 
-    def add(self, block: Block, held: Sequence[str], metadata: StepMetadata) -> None:
-        """Count what a run reported."""
+    def add(self, block: Block, todo: WorkPlan, metadata: StepMetadata) -> None:
+        """Count what the run of a plan's block reported."""
         for step in block.steps:
             reported = metadata[step.asset]
             for stage in self.seconds:
                 self.seconds[stage] += reported["seconds"].get(stage, 0.0)
-            if step.asset == "daily_prices":
-                self.fetched |= set(step.keys)
-                self.held_fetched = len(self.fetched & set(held))
+            if BY_NAME[step.asset].look_back:
+                self.fetched |= set(step.keys) & todo.fetch.keys()
+                self.held_fetched = len(self.fetched & set(todo.exposures.keys))
                 self.api_calls += reported["api_calls"]
             if step.asset == "factor_exposures":
                 self.computed = min(self.held, self.computed + reported["symbols_computed"])

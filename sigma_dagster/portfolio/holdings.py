@@ -5,6 +5,9 @@ errors (`sigma_dagster.cli`), and what a position is worth. No pandas: the comma
 """
 
 import csv
+import difflib
+import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +18,7 @@ from typing import Any, NamedTuple
 
 from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
-from resources.symbols import SYMBOL
+from resources.symbols import SYMBOL, canonical
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_ROWS = 100_000
@@ -24,6 +27,13 @@ VALUE_SHOWN = 40
 
 REQUIRED = ("symbol", "quantity", "entry_price", "entry_date")
 OPTIONAL = ("exit_date", "asset_class")
+#: Columns whose values have a form: numbers and dates.
+_FORMED = frozenset({"quantity", "entry_price", "entry_date", "exit_date"})
+_ROWS_NAMED = 10
+#: How like each other two symbols are (0 to 1) of which one may be meant by the other: AAPL and APPL, MSFT and MSTF.
+_LIKENESS = 0.7
+#: What separates columns in other files, and what a message calls it.
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 
 HOLDINGS_HELP = """\
 A holdings file is a CSV file with one lot a line:
@@ -35,10 +45,12 @@ A holdings file is a CSV file with one lot a line:
 
   symbol       a letter or digit, then up to 14 letters, digits, '.' or '-'
   quantity     shares; negative for a short position, never 0
-  entry_price  US dollars a share, above 0
+  entry_price  US dollars a share, in shares of today (splits applied);
+               0: not known, the market value alone counts
   entry_date   YYYY-MM-DD, not after the as-of session; on a day without
                trading the lot counts from the next session
-  exit_date    optional: after entry_date, not after the as-of session
+  exit_date    optional: not before entry_date, not after the as-of session;
+               on the same day, the lot holds nothing
   asset_class  optional: public (the default), or private, which has no
                market price and keeps its entry price
 
@@ -64,6 +76,8 @@ class Holdings:
     """In the order of the file, at least one."""
     ignored_columns: tuple[str, ...]
     """Columns with a name that the format does not know, as the file spells them."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of lots that are accepted and count for little, in sentences."""
 
 
 class RowError(NamedTuple):
@@ -92,10 +106,24 @@ class HoldingsError(ValueError):
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
-        lines = [str(error) for error in self.errors[:ERRORS_SHOWN]]
-        if more := len(self.errors) - len(lines):
+        # What is wrong with the form of a column is wrong in each row: it is said once.
+        groups: dict[object, list[RowError]] = {}
+        for error in self.errors:
+            formed = error.column in _FORMED and error.row
+            groups.setdefault((error.column, error.rule) if formed else error, []).append(error)
+        shown = list(groups.values())[:ERRORS_SHOWN]
+        lines = [f"{first}{_also(others)}" for first, *others in shown]
+        if more := len(self.errors) - sum(map(len, shown)):
             lines.append(f"... and {more:,} more")
         return "\n".join(lines)
+
+
+def _also(errors: Sequence[RowError]) -> str:
+    rows = [f"{error.row}" for error in errors]
+    if not rows:
+        return ""
+    more = f" and {len(rows) - _ROWS_NAMED:,} more" if len(rows) > _ROWS_NAMED else ""
+    return f" (so in row{'s' if len(rows) > 1 else ''} {', '.join(rows[:_ROWS_NAMED])}{more})"
 
 
 def portfolio_name(name: str | None, path: str | Path) -> str:
@@ -104,7 +132,7 @@ def portfolio_name(name: str | None, path: str | Path) -> str:
     Raises:
         HoldingsError: the name cannot be a partition key.
     """
-    chosen = Path(path).stem if name is None else name
+    chosen = (Path(path).stem if name is None else name).strip()
     if not _PORTFOLIO_NAME.fullmatch(chosen):
         rule = (
             "is not a portfolio name: a letter or digit, then up to 63 letters, digits, blanks, '.', '_' or '-'; "
@@ -130,6 +158,7 @@ def read_holdings(path: str | Path, *, as_of: date, source: PriceSource) -> Hold
     columns = _columns(header_line, names)
     checks = _checks(as_of, source)
     lots: list[Lot] = []
+    rows: list[int] = []
     errors: list[RowError] = []
     for count, (line, text) in enumerate(lines, start=1):
         if count > MAX_ROWS:
@@ -138,14 +167,33 @@ def read_holdings(path: str | Path, *, as_of: date, source: PriceSource) -> Hold
         try:
             cells = _cells(line, text, expected=len(names))
             lots.append(_lot(line, {column: cells[at] for column, at in columns.items()}, checks))
+            rows.append(line)
         except HoldingsError as error:
             errors += error.errors
     if errors:
         raise HoldingsError(errors)
     if not lots:
-        raise _file_error(path, "has a header but no positions; add a line for each lot")
+        raise _file_error(path, "has a header but no lots; add a line for each")
     used = set(columns.values())
-    return Holdings(tuple(lots), tuple(name for at, name in enumerate(names) if name and at not in used))
+    ignored = tuple(name for at, name in enumerate(names) if name and at not in used)
+    return Holdings(tuple(lots), ignored, tuple(_notes(rows, lots)))
+
+
+def _notes(rows: Sequence[int], lots: Sequence[Lot]) -> Iterator[str]:
+    kinds: dict[str, Callable[[Lot], bool]] = {
+        "Closed on the day they were opened, so that they hold nothing": lambda lot: lot.exit_date == lot.entry_date,
+        "Without an entry price (0), so that their market value alone counts": lambda lot: (
+            not lot.entry_price and lot.asset_class == "public"
+        ),
+        "Private and without an entry price (0), so that they have no value": lambda lot: (
+            not lot.entry_price and lot.asset_class == "private"
+        ),
+    }
+    for what, holds in kinds.items():
+        found = [f"row {row} {lot.symbol}" for row, lot in zip(rows, lots, strict=True) if holds(lot)]
+        if found:
+            more = f" and {len(found) - _ROWS_NAMED:,} more" if len(found) > _ROWS_NAMED else ""
+            yield f"{what}: {', '.join(found[:_ROWS_NAMED])}{more}"
 
 
 # --- the file
@@ -172,9 +220,9 @@ def _text(path: str | Path) -> str:
 
 
 def _content_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without the blank ones (spreadsheets write them as `,,,`) and the comments."""
+    """Numbered lines without the blank ones (spreadsheets write them as `,,,` or `"",""`) and the comments."""
     for number, line in enumerate(_LINE_END.split(text), start=1):
-        if line.replace(",", "").strip() and not line.lstrip().startswith("#"):
+        if line.replace(",", "").replace('"', "").strip() and not line.lstrip().startswith("#"):
             yield number, line
 
 
@@ -202,15 +250,22 @@ def _columns(line: int, names: Sequence[str]) -> dict[str, int]:
         if name and count > 1
     ]
     positions = {known[name]: at for at, name in enumerate(plain) if name in known}
-    found = _cut(", ".join(names), 2 * VALUE_SHOWN)
-    errors += [
-        _row_error(line, column, "", f"is missing in the header (found: {found!r}); separate columns by commas")
-        for column in REQUIRED
-        if column not in positions
-    ]
+    lacking = [column for column in REQUIRED if column not in positions]
+    if lacking and (separator := _other_separator(names)):
+        rule = f"separates its columns by {separator}; separate them by commas, and write numbers as 1234.5"
+        raise HoldingsError([_row_error(line, "header", ", ".join(names), rule)])
+    found = f" (found: {_cut(', '.join(names), 2 * VALUE_SHOWN)!r}; rename what is meant by it)"
+    for column in lacking:
+        errors.append(_row_error(line, column, "", f"is missing in the header{found}"))
+        found = ""  # said once
     if errors:
         raise HoldingsError(errors)
     return positions
+
+
+def _other_separator(names: Sequence[str]) -> str | None:
+    """What separates the columns of a header that the commas leave whole, in the words of a message."""
+    return next((words for sign, words in _SEPARATORS.items() if any(sign in name for name in names)), None)
 
 
 # --- the values
@@ -227,7 +282,8 @@ class _Checks:
     readers: Mapping[str, Callable[[str], object]]
     """How the text of a column becomes its value; raises _RuleError."""
     known_symbols: frozenset[str] | None
-    unknown_symbol: str
+    unknown_symbol: Callable[[str], str]
+    """The rule that a symbol breaks which the source does not have."""
 
 
 def _checks(as_of: date, source: PriceSource) -> _Checks:
@@ -254,9 +310,22 @@ def _checks(as_of: date, source: PriceSource) -> _Checks:
             "asset_class": _asset_class,
         },
         known_symbols=None if known is None else frozenset(known),
-        unknown_symbol=f"is not in {source.title} ({source.coverage}). "
-        'Your own prices: SIGMA_PRICE_SOURCES, README "Your own holdings"',
+        unknown_symbol=_unknown_symbol(source, sorted(known or ())),
     )
+
+
+def _unknown_symbol(source: PriceSource, known: Sequence[str]) -> Callable[[str], str]:
+    # The search takes a millisecond for each hundred symbols of the source: not for thousands of unknown ones.
+    guesses = itertools.count()
+    way_out = 'hold it as asset_class private, or see README, "Your own holdings", for prices of your own'
+
+    @functools.cache
+    def rule(symbol: str) -> str:
+        near = difflib.get_close_matches(symbol, known, 1, _LIKENESS) if next(guesses) < ERRORS_SHOWN else []
+        meant = f": did you mean {near[0]}? Else" if near else f" ({source.coverage}):"
+        return f"is not in {source.title}{meant} {way_out}"
+
+    return rule
 
 
 def _lot(line: int, cells: Mapping[str, str], checks: _Checks) -> Lot:
@@ -280,18 +349,19 @@ def _broken_between(values: Mapping[str, Any], checks: _Checks) -> Iterator[tupl
     symbol, entry, leave = (values.get(column) for column in ("symbol", "entry_date", "exit_date"))
     listed = symbol is None or checks.known_symbols is None or symbol in checks.known_symbols
     if not listed and values.get("asset_class") == "public":
-        yield "symbol", checks.unknown_symbol
-    if entry and leave and leave <= entry:
-        yield "exit_date", f"is not after the entry date, {entry}"
+        yield "symbol", checks.unknown_symbol(values["symbol"])
+    if entry and leave and leave < entry:
+        yield "exit_date", f"is before the entry date, {entry}"
 
 
 def _symbol(text: str) -> str:
-    # Matched before it is upper-cased: a few letters outside ASCII become ASCII ones then.
-    if not SYMBOL.fullmatch(text):
+    # Not upper-cased outside of ASCII: a few letters become ASCII ones then.
+    symbol = canonical(text) if text.isascii() else text
+    if not SYMBOL.fullmatch(symbol):
         raise _RuleError(
             _or_empty(text, "is not a symbol: a letter or digit, then up to 14 letters, digits, '.' or '-'")
         )
-    return text.upper()
+    return symbol
 
 
 def _number(text: str) -> float:
@@ -311,8 +381,8 @@ def _quantity(text: str) -> float:
 
 
 def _price(text: str) -> float:
-    if (number := _number(text)) <= 0:
-        raise _RuleError("is not above 0; the price is in US dollars a share, and the sign belongs to the quantity")
+    if (number := _number(text)) < 0:
+        raise _RuleError("is below 0; the price is in US dollars a share, and the sign belongs to the quantity")
     return number
 
 

@@ -1,19 +1,21 @@
 """Bringing a portfolio in: store it, compute what it lacks, report what that took and the risk."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from sqlalchemy import Connection
+
 from assets.shared.look_back import listed
 from resources.database import portfolios
-from resources.database.portfolios import Lot
+from resources.database.portfolios import Equity, Lot, Portfolio
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration.compute import Say, compute
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.portfolio import risk
+from sigma_dagster.portfolio import entry_prices, risk
 from sigma_dagster.portfolio.risk import Risk
 from sigma_dagster.services import Services
 
@@ -54,7 +56,7 @@ def onboard(
     services: Services,
     name: str,
     lots: Sequence[Lot],
-    equity: float | None,
+    equity: Equity,
     as_of: date,
     *,
     force: Force = Force(),
@@ -63,19 +65,35 @@ def onboard(
 ) -> Onboarding:
     """Store the portfolio and compute what it lacks; `started` is when the command began (time.perf_counter).
 
-    Raises BlockFailedError; the portfolio and whatever was computed before stay.
+    Raises BlockFailedError, also if another command replaced the portfolio meanwhile; what was computed stays.
     """
     with services.database.write() as connection:
+        services.fix_first_date(connection, as_of)
         stored = portfolios.store(connection, name, lots, equity, as_of)
-    say(f"{'Stored' if stored else 'Known'}: portfolio {name}, {len(lots)} positions")
+    count = "1 lot" if len(lots) == 1 else f"{len(lots):,} lots"
+    say(f"{'Stored' if stored.new else 'Known'}: portfolio {name}, {count}")
     tally = compute(services, [name], as_of, force=force, say=say)
     with services.database.read() as connection:
-        found = risk.read(connection, name, services.model, as_of)
-    if found is None and tally.waiting:
+        found = _read_own(connection, services, stored.portfolio, as_of, tally.waiting)
+        for misfit in entry_prices.misfits(connection, stored.portfolio):
+            say(str(misfit))
+    return Onboarding(name, as_of, len(lots), tally, time.perf_counter() - started, found)
+
+
+def _read_own(
+    connection: Connection, services: Services, own: Portfolio, as_of: date, waiting: Mapping[str, str]
+) -> Risk:
+    """Read the risk of the very portfolio that was stored; raises BlockFailedError if it is no longer there."""
+    now = portfolios.load(connection, [own.name])
+    if [one.id for one in now] != [own.id]:
+        what = "replaced by other lots" if now else "deleted"
+        raise BlockFailedError(f"portfolio {own.name} was {what} while it was computed: onboard it again")
+    found = risk.read(connection, own, services.model, as_of)
+    if found is None and waiting:
         raise BlockFailedError(
-            f"portfolio {name} is stored; its risk waits for prices of {listed(list(tally.waiting))}: "
+            f"portfolio {own.name} is stored; its risk waits for prices of {listed(list(waiting))}: "
             "ask again later with sigma refresh"
         )
     if found is None:
-        raise BlockFailedError(f"portfolio {name} was replaced or deleted while it was computed: onboard it again")
-    return Onboarding(name, as_of, len(lots), tally, time.perf_counter() - started, found)
+        raise BlockFailedError(f"rows of portfolio {own.name} were deleted while it was computed: onboard it again")
+    return found

@@ -22,8 +22,8 @@ from assets.shared import factor_risk, valuation
 from assets.shared.factor_risk import FactorRisk, Windows
 from assets.shared.look_back import MissingInputsError
 from assets.shared.valuation import SymbolExposures, Valuation
-from resources.database import portfolios
-from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, portfolio_volatility
+from resources.database.portfolios import Portfolio
+from resources.database.tables import daily_price, portfolio_factor_exposure, portfolio_volatility
 
 #: Values at risk whose exceedances are counted, with the probability of a larger loss.
 _COUNTED = {"var_95_1d": 0.05, "var_99_1d": 0.01}
@@ -45,18 +45,19 @@ class Position:
     symbol: str
     asset_class: str  # public or private: both may have the same symbol
     weight: float | None  # signed
-    price_basis: str  # market, stale (a market price more than 5 sessions old) or entry
+    price_basis: str  # market, stale (a market price more than 5 sessions old), entry or none
     quality: str | None  # of the symbol's exposures, with the next two; None if it can have none
     n_obs: int | None
     r_squared: float | None
+    unvalued: bool = False  # some lot of it has neither a market price nor an entry price, and counts as nothing
 
 
 @dataclass(frozen=True)
 class Risk:
     """The risk of one portfolio as of one session, each number under its name in JSON; None is not known.
 
-    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Volatilities and losses are
-    of the part of the portfolio that has returns, `covered_value` dollars; a loss is positive.
+    Volatilities are annualised decimals, shares and coverages 0 to 1, values in US dollars. Exposures are of the whole
+    denominator. Volatilities and losses (fractions, positive for a loss) are of `covered_value`.
     """
 
     portfolio: str
@@ -126,17 +127,18 @@ class Risk:
         return {**asdict(self), **covered, **dollars}
 
 
-def read(connection: Connection, name: str, model: FactorModel, up_to: date | None = None) -> Risk | None:
-    """Read the newest risk of a portfolio, of a session up to the date; None if nothing was computed.
+def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date | None = None) -> Risk | None:
+    """Read the newest risk of a stored portfolio, of a session up to the date; None if nothing is stored of it.
 
     Raises MissingInputsError if rows that it rests on are gone.
     """
-    found = _newest(connection, name, model, up_to)
+    found = _newest(connection, one, model, up_to)
     if found is None:
         return None
     exposure, volatility = found
-    sessions = _stored_sessions(connection, model.proxies[0], exposure["session"])
-    (one,) = portfolios.load(connection, [name])
+    session = exposure["session"]
+    public = any(lot.asset_class == "public" and lot.held_within(session, session) for lot in one.lots)
+    sessions = _stored_sessions(connection, model.proxies[0], session) if public else [session]
     book = valuation.load(connection, one, sessions[-1:], model.proxies, grid=sessions)
     own = valuation.load_exposures(connection, book, model.key, model.factor_names)
     measured = factor_risk.measure(book, own, Windows(model), by_position=True)
@@ -146,7 +148,7 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
     return Risk(
         **{
             **stored,
-            "portfolio": name,
+            "portfolio": one.name,
             "as_of": exposure["session"],
             "factor_model": model.key,
             "reason": "; ".join(reasons) or None,
@@ -164,16 +166,15 @@ def read(connection: Connection, name: str, model: FactorModel, up_to: date | No
 
 
 def _newest(
-    connection: Connection, name: str, model: FactorModel, up_to: date | None
+    connection: Connection, one: Portfolio, model: FactorModel, up_to: date | None
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     """Read the newest rows of both portfolio tables for one session."""
     exposure, volatility = portfolio_factor_exposure, portfolio_volatility
     same = (volatility.c.portfolio_id == exposure.c.portfolio_id) & (volatility.c.session == exposure.c.session)
     query = (
         sa.select(exposure, volatility)
-        .join_from(exposure, portfolio)
         .join(volatility, same)
-        .where(portfolio.c.name == name, exposure.c.model == model.key)
+        .where(exposure.c.portfolio_id == one.id, exposure.c.model == model.key)
         .order_by(exposure.c.session.desc())
         .limit(1)
     )
@@ -251,16 +252,18 @@ def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
 
 def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     public = i < loaded.public
-    at_entry, stale = loaded.positions.at_entry[0, i], loaded.positions.stale[0, i]
+    found = loaded.positions
+    at_entry, stale, unvalued = found.at_entry[0, i], found.stale[0, i], found.unvalued[0, i]
     n_obs = _known(own.n_obs[0, i])
     return Position(
         symbol=loaded.symbols[i],
         asset_class="public" if public else "private",
         weight=_known(loaded.weights.weight[0, i]),
-        price_basis="entry" if at_entry else "stale" if stale else "market",
+        price_basis="entry" if at_entry else "stale" if stale else "none" if unvalued else "market",
         quality=str(regression.QUALITY_LABELS[own.quality[0, i]]) if public else None,
         n_obs=None if n_obs is None else int(n_obs),
         r_squared=_known(own.r_squared[0, i]),
+        unvalued=bool(unvalued),
     )
 
 

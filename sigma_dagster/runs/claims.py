@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
@@ -16,7 +16,9 @@ from dagster._core.storage.tags import (
 
 from assets.catalogue import BY_NAME, DIMENSIONS, of_dimension
 from assets.shared.block import Block, BlockConfigError
-from sigma_dagster.runs import liveness
+from assets.shared.run_block import NOTHING_CHOSEN_TAG
+from resources import calendar
+from sigma_dagster.runs import liveness, request
 from sigma_dagster.runs.request import TO_RECONCILE, job_name
 
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
@@ -39,10 +41,34 @@ def block_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Block | None:
     configs = {name: _mapping(_mapping(ops, name), "config") for name in assets}
     if not any(config.get("keys") for config in configs.values()):
         return _of_partitions(run, instance, assets)
+    # From the launchpad a block may have no ends: it may be all sessions there are.
+    ends = {"first": calendar.FIRST_DAY.isoformat(), "last": calendar.LAST_DAY.isoformat()}
+    configs = {
+        name: {**config, **{end: config.get(end) or ends[end] for end in ends}} for name, config in configs.items()
+    }
     try:
         return Block.from_config(configs)
     except BlockConfigError:
         return None
+
+
+def name_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun, newest: date) -> None:
+    """Give a run from the launchpad, for which no partition was chosen, some all the same.
+
+    Dagster wants them before it starts a step, and says so in words that help nobody. The run computes the keys of its
+    config, and where there are none either, the step says what to choose. In place: Dagster reads the run it has.
+    """
+    assets, of_partitions = _assets(run), (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG)
+    if not assets or any(tag.startswith(of_partitions) for tag in run.tags):
+        return
+    dimension = BY_NAME[assets[0]].dimension
+    block = block_of(run, instance)
+    if block:
+        request.register(instance, block)
+    keys = block.keys if block else instance.get_dynamic_partitions(dimension)[:1] or ["none"]
+    named = Block.of_keys(assets, keys, newest, newest)
+    chosen = {} if block else {NOTHING_CHOSEN_TAG: "true"}
+    cast("dict[str, str]", run.tags).update({**request.partition_tags(instance, named), **chosen})
 
 
 def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -97,6 +123,12 @@ def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | N
         and block.overlaps(other)
         and _is_executed(instance, record)
     ]
+
+
+def in_progress(instance: dg.DagsterInstance) -> bool:
+    """Say whether a run that computes blocks of ours has not ended."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return any(block_of(record.dagster_run, instance) and _is_executed(instance, record) for record in records)
 
 
 def awaited(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:

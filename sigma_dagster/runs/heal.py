@@ -87,8 +87,8 @@ def _follow_deletions(instance: dg.DagsterInstance, services: Services) -> None:
 
 def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[dg.MultiPartitionKey]:
     """Give the partitions of the notes that have no row."""
-    days = calendar.sessions(min(note.first for note in notes), max(note.last for note in notes))
-    days = [day for day in days if day >= services.settings.start_date]
+    last = max(note.last for note in notes)
+    days = calendar.sessions(max(min(note.first for note in notes), services.first_date(last)), last)
     present = set(_present(services, asset, list({note.key for note in notes}), days))
     wanted = {(note.key, day) for note in notes for day in days if note.first <= day <= note.last}
     return [_partition(asset, *cell) for cell in sorted(wanted - present)]
@@ -117,7 +117,8 @@ def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitio
             days = price_sessions(days[0], days[-1])
     except CalendarError:
         return []  # no row has days that the calendar lacks
-    days = [day for day in days if day >= services.settings.start_date]
+    first = services.first_date(block.last)
+    days = [day for day in days if day >= first]
     return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
 
 

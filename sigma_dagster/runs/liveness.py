@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_HOST_TAG = "sigma/executed_by"
+_HOST_TAG = ".dagster/sigma_executed_by"
 
 #: The locks of this process, by run. A lock that nobody refers to any more would be released.
 _held: dict[str, FileLock] = {}

@@ -1,25 +1,31 @@
 """How a block becomes a Dagster run: its config, tags and assets, the same for the command line and the daemon."""
 
+import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from sqlalchemy.exc import IntegrityError
 
 from assets.shared.block import Block
+from assets.shared.look_back import listed
+from assets.shared.recorder import register_keys
+from assets.shared.run_block import FOUND_TAG
 
 #: With this tag Dagster leaves it to the assets to record the partitions: exactly those they wrote.
 DEFER_TAG = "dagster/defer_asset_events"
 
+#: Who asked for a run; those of the Dagster UI have no such tag.
+LAUNCHED_BY_TAG = "launched_by"
+LAUNCHED_BY_COMMAND = "sigma"
+
+#: Of a run's keys in its tags; its config has them all.
+_NAMED = 3
+
 #: A run with this tag may have rows that it did not record: `heal` looks after it once it has ended badly.
-_RECONCILE_TAG = "sigma/reconcile"
+_RECONCILE_TAG = ".dagster/sigma_reconcile"
 TO_RECONCILE = {_RECONCILE_TAG: "due"}
 RECONCILED = {_RECONCILE_TAG: "done"}
-
-#: The asset whose metadata carry the numbers of the onboarding that asked for the run.
-REPORTS_ONBOARDING = "portfolio_factor_exposures"
 
 
 def job_name(dimension: str) -> str:
@@ -32,28 +38,39 @@ def selection(block: Block) -> list[dg.AssetKey]:
     return [dg.AssetKey(step.asset) for step in block.steps]
 
 
-def run_config(block: Block, onboarding: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the run config; `onboarding` are numbers for the metadata of the asset that reports them."""
-    configs = block.to_config()
-    if REPORTS_ONBOARDING in configs:
-        configs[REPORTS_ONBOARDING]["onboarding"] = dict(onboarding)
+def run_config(block: Block) -> dict[str, Any]:
+    """Give the run config."""
     # The console logger would print a line an event, on the terminal of `make dev` too.
     return {
-        "ops": {asset: {"config": config} for asset, config in configs.items()},
+        "ops": {asset: {"config": config} for asset, config in block.to_config().items()},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+
+
+def run_tags(
+    instance: dg.DagsterInstance, block: Block, *, onboarding: Mapping[str, Any], launched_by: str
+) -> dict[str, str]:
+    """Give the run's tags: what a person looks for in the list of runs, Dagster's partitions, hidden plumbing.
+
+    `onboarding` are numbers for the metadata of `portfolio_factor_exposures`. The block's keys must be registered.
+    """
+    found = {
+        "cached": {step.asset: [step.cached_keys, step.cached_rows] for step in block.steps},
+        "completed": block.completed.isoformat() if block.completed else None,
+        "onboarding": dict(onboarding),
+    }
+    return {
+        f"{block.dimension}": listed(list(block.keys), _NAMED),
+        "sessions": block.span,
+        LAUNCHED_BY_TAG: launched_by,
+        FOUND_TAG: json.dumps(found),
+        **partition_tags(instance, block),
     }
 
 
 def register(instance: dg.DagsterInstance, block: Block) -> None:
     """Make the block's keys known as partitions."""
-    while True:
-        known = set(instance.get_dynamic_partitions(block.dimension))
-        new = [key for key in block.keys if key not in known]
-        if not new:
-            return
-        # Dagster looks before it inserts: another process may add one of them in between.
-        with suppress(IntegrityError):
-            instance.add_dynamic_partitions(block.dimension, new)
+    register_keys(instance, block.dimension, block.keys)
 
 
 def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]:
@@ -63,7 +80,7 @@ def partition_tags(instance: dg.DagsterInstance, block: Block) -> dict[str, str]
     whole blocks that takes longer than everything else. What the run computes stands in its config.
     """
     order = {key: i for i, key in enumerate(instance.get_dynamic_partitions(block.dimension))}
-    keys = sorted(block.keys, key=order.__getitem__)
+    keys = sorted(block.keys, key=lambda key: order.get(key, 0))
     last = block.last.isoformat()
     return {
         ASSET_PARTITION_RANGE_START_TAG: dg.MultiPartitionKey({"date": last, block.dimension: keys[0]}),

@@ -94,8 +94,8 @@ class Runner:
         """Create the run, of the block's assets without their checks (`create_run_for_job` would add them)."""
         selection = set(request.selection(block))
         subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
-        tags = request.partition_tags(self._instance, block)
-        config = request.run_config(block, onboarding)
+        tags = request.run_tags(self._instance, block, onboarding=onboarding, launched_by=request.LAUNCHED_BY_COMMAND)
+        config = request.run_config(block)
         plan = create_execution_plan(subset, config, instance_ref=self._instance.get_ref(), tags=tags)
         return self._instance.create_run(
             job_name=job.name,

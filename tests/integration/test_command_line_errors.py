@@ -1,11 +1,14 @@
 """The command line on bad input and in a bad environment: a message, an exit status, nothing stored, no traceback."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from resources.sources.registry import SOURCES
+from resources.sources import sample
 from tests.support.home import Ended, Home, holdings
 from tests.support.sources import RecordedSource
 
@@ -38,14 +41,13 @@ BAD_FILES = {
     "Infinity": (HEADER + "AAPL,Infinity,75.5,2020-06-10,,\n", 2, "quantity", "plain decimal"),
     "1e400": (HEADER + GOOD + "AAPL,1e400,75.5,2020-06-10,,\n", 3, "quantity", "plain decimal"),
     "no quantity": (HEADER + "AAPL,0,75.5,2020-06-10,,\n", 2, "quantity", "no position"),
-    "price 0": (HEADER + "AAPL,1,0,2020-06-10,,\n", 2, "entry_price", "not above 0"),
-    "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "not above 0"),
+    "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "is below 0"),
     "bad date": (HEADER + "AAPL,1,3,2020-02-30,,\n", 2, "entry_date", "is not a date"),
     "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "is not a date"),
     "date after as-of": (HEADER + "AAPL,1,3,2024-05-01,,\n", 2, "entry_date", "is after 2022-12-28"),
-    "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "not after the entry date"),
+    "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "is before the entry date"),
     "empty": ("", 0, "file", "is empty"),
-    "header only": (HEADER, 0, "file", "no positions"),
+    "header only": (HEADER, 0, "file", "no lots"),
     "unknown symbol": (HEADER + "NVDA,1,3,2020-06-10,,\n", 2, "symbol", "is not in the sample"),
     "bad class": (HEADER + "AAPL,1,3,2020-06-10,,cash cow\n", 2, "asset_class", "public or private"),
 }
@@ -84,8 +86,8 @@ def test_the_two_errors_that_a_newcomer_meets_say_what_to_do(core_home: Home, tm
     lines = ["AAPL", "KO", "NVDA", "KO,10,100,2024-05-01"]
     ended = refused(core_home, "onboard", holdings(tmp_path / "new.csv", *lines))
     assert ended.stderr.splitlines() == [
-        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...). Your own prices: "
-        'SIGMA_PRICE_SOURCES, README "Your own holdings"',
+        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...): hold it as asset_class private, "
+        'or see README, "Your own holdings", for prices of your own',
         "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
     ]
 
@@ -128,7 +130,7 @@ def test_wrong_arguments_are_refused(core_home: Home, arguments: list[str], said
     assert said in text.replace(" │ │ ", " ")
 
 
-@pytest.mark.parametrize("equity", ["0", "-5", "nan", "inf", "much"])
+@pytest.mark.parametrize("equity", ["0", "-5", "nan", "inf", "much", "1e-160", "1e300"])
 def test_equity_is_a_positive_number(core_home: Home, tmp_path: Path, equity: str) -> None:
     """Equity is the denominator of every weight: zero, negative and infinite ones are refused."""
     refused(core_home, "onboard", holdings(tmp_path / "new.csv", "KO"), "--equity", equity)
@@ -183,8 +185,7 @@ def test_show_before_anything_is_computed(core_home: Home, tmp_path: Path) -> No
 def test_a_database_that_cannot_be_opened(core_home: Home, tmp_path: Path, command: list[str]) -> None:
     """Exit 1 and one sentence: the database is not the input's fault."""
     ended = refused(core_home, *command, status=1, database_url=f"sqlite:///{tmp_path}")
-    assert ended.stderr.startswith("database: ")
-    assert "unable to open database file" in ended.stderr
+    assert f"{tmp_path}: unable to open database file. SIGMA_HOME" in ended.stderr
 
 
 def test_a_database_that_is_none(core_home: Home, tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_database_that_is_none(core_home: Home, tmp_path: Path) -> None:
     other = tmp_path / "thesis.txt"
     other.write_text("chapter one " * 1000)
     ended = refused(core_home, "portfolios", status=1, database_url=f"sqlite:///{other}")
-    assert "file is not a database" in ended.stderr
+    assert f"{other}: file is not a database. Move it away" in ended.stderr
     assert other.read_text().startswith("chapter one")
 
 
@@ -209,7 +210,7 @@ def test_trap_26_a_failing_source_ends_in_exit_1(
 ) -> None:
     """The message names the symbol, the provider's answer and what was kept; repeating the command finishes the job."""
     source = RecordedSource(broken=["LLY"])
-    monkeypatch.setitem(SOURCES, "sample", lambda: source)
+    monkeypatch.setattr(sample, "SampleSource", lambda _options: source)
     file = holdings(tmp_path / "new.csv", "AMD", "LLY")
     ended = core_home.sigma_here("onboard", file, "--json")
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -219,3 +220,93 @@ def test_trap_26_a_failing_source_ends_in_exit_1(
     assert core_home.sigma_here("onboard", file).returncode == 0
     assert source.fetched == ["AMD", "LLY", "LLY"]
     core_home.assert_records_are_rows()
+
+
+def test_damaged_files_are_named(core_home: Home, tmp_path: Path) -> None:
+    """D7: of all the files in a home the one that is no database is named, with what to do; nothing is overwritten."""
+    file = holdings(tmp_path / "new.csv", "AMD")
+    for broken, command in (("dagster/history/runs.db", ["onboard", file]), ("sigma.db", ["portfolios"])):
+        damaged = core_home.path / broken
+        damaged.write_bytes(b"no database at all " * 100)
+        ended = core_home.sigma_here(*command)
+        assert ended.returncode == 1
+        assert f"{damaged}: " in ended.stderr
+        assert "Move it away" in ended.stderr
+        assert damaged.read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_a_damaged_sample_is_named(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """F8: an empty or truncated file of prices ends in one line that names it."""
+    monkeypatch.setattr(sample, "DATA", tmp_path)
+    name = "sample_prices.csv.gz"
+    (tmp_path / name).write_bytes((Path(sample.__file__).with_name("data") / name).read_bytes()[:kept])
+    ended = home.sigma_here("symbols")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"{tmp_path / name}: the sample's prices are damaged")
+
+
+def test_a_dagster_database_that_does_not_answer_is_one_line(core_home: Home, tmp_path: Path) -> None:
+    """F8: the Postgres of the Dagster instance is down: its setting is named, the password is not, no traceback."""
+    url = "postgresql://me:hunter2@127.0.0.1:1/dagster"
+    ended = core_home.sigma_here("onboard", holdings(tmp_path / "new.csv", "KO"), dagster_database_url=url)
+    assert ended.returncode == 1
+    message = ended.stderr.splitlines()[-1]
+    assert "Connection refused" in message
+    assert "SIGMA_DAGSTER_DATABASE_URL" in message
+    assert "hunter2" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("{sigma} plan --json >&-", 1, "standard output is closed"),
+        ("{sigma} symbols --json | head -1", 0, ""),
+        ("{sigma} symbols | head -1", 0, ""),
+    ],
+)
+def test_closed_output_and_closed_pipes(core_home: Home, script: str, status: int, said: str) -> None:
+    """D4, F8: closed standard output is a message, a reader that has enough is none."""
+    (sigma,), environment = core_home.command()
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", script.format(sigma=sigma)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert said in done.stderr
+    assert bool(done.stderr) is bool(said)
+
+
+def test_reading_works_on_a_home_that_cannot_be_written(core_home: Home) -> None:
+    """G4, D7: show, plan and portfolios read it; what must write names the path and SIGMA_HOME."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() == 0 and not setpriv:
+        pytest.skip("root writes everywhere; setpriv (util-linux) takes that from it")
+    gone = "-dac_override,-dac_read_search"
+    powers = [setpriv or "", f"--bounding-set={gone}", f"--inh-caps={gone}"] if os.geteuid() == 0 else []
+    for path in (*core_home.path.rglob("*"), core_home.path):
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        for arguments, status in (
+            (["portfolios"], 0),
+            (["show", "core"], 0),
+            (["plan"], 0),
+            (["refresh", "--as-of", "2022-12-23"], 1),
+        ):
+            command, environment = core_home.command(*arguments)
+            done = subprocess.run([*powers, *command], env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+            assert done.returncode == status, (arguments, done.stderr)
+            assert "Traceback" not in done.stderr
+        assert str(core_home.path) in done.stderr
+        assert "SIGMA_HOME" in done.stderr
+    finally:
+        for path in (core_home.path, *core_home.path.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_escapes_of_a_file_do_not_reach_the_terminal(core_home: Home, tmp_path: Path) -> None:
+    """F5: a header with an escape and a bidirectional mark is shown with both written out."""
+    file = tmp_path / "new.csv"
+    file.write_text("symbol,quantity,entry_price,entry_date,se\x1b[31mct\u202eor\nKO,1,50,2021-06-15,x\n")
+    ended = core_home.sigma_here("plan", file)
+    assert ended.stderr == "Ignored columns: se\\x1b[31mct\\u202eor\n"

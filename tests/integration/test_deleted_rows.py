@@ -16,15 +16,18 @@ from sigma_dagster.orchestration import sensors
 from sigma_dagster.orchestration.build import build_defs
 from tests.conftest import SMALL
 from tests.support.home import LAST, Home, lots
-from tests.support.ui import PARTITIONS, answering
+from tests.support.ui import PARTITIONS, asked_here
+
+#: Dagster's own, when it describes schedules to its webserver.
+pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
 
 ASSETS = ("portfolio_factor_exposures", "portfolio_volatility")
 
 
 def shown(home: Home, asset: str) -> Mapping[str, Any]:
     """The numbers on the page of an asset."""
-    with answering(home) as answer:
-        (node,) = answer(PARTITIONS, {"asset": asset})["assetNodes"]
+    with asked_here(home) as answer:
+        (node,) = answer(PARTITIONS, asset=asset)["assetNodes"]
     stats: Mapping[str, Any] = node["partitionStats"]
     return stats
 

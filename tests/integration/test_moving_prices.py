@@ -104,7 +104,7 @@ def test_trap_26_only_a_failure_of_the_source_ends_the_fetching(home: Home) -> N
         home.onboard(lots("AMD MRK PEP"), "three", source=source)
     text = str(failed.value)
     assert "MRK: the key is refused" in text
-    assert "Kept: the prices of 7 symbols fetched. Not tried: PEP" in text
+    assert "Kept: the prices of 1 symbol fetched. Not tried: PEP" in text
     assert source.fetched[-1] == "MRK"
     assert home.query("SELECT symbol, outcome FROM pending_fetch ORDER BY 1") == [("MRK", "left"), ("PEP", "left")]
     assert sessions_of(home, "factor_exposure", "AMD")[-1] == "2022-12-28"
@@ -329,6 +329,21 @@ def test_trap_12_a_split_between_a_row_and_the_import_reaches_it_whenever_it_is_
         services.database.engine.dispose()
     assert len(sessions_of(home, "portfolio_volatility", "book")) == 19
     assert_equal_numbers(home, other_home, "book")
+
+
+def test_a_symbol_that_changes_its_source_is_compared_whole(home: Home) -> None:
+    """The source left the chain: the next one is asked for all that is stored, what differs is corrected, and each row
+    says whose it is."""
+    first = calendar.shift(LAST, -1)
+    home.onboard(lots("KO"), source=LiveSource(), as_of=first)
+    other = LiveSource(changed("KO", date(2022, 12, 22), close=lambda row: row.close * 1.01))
+    other.name = "other"
+    tally = home.onboard(lots("KO"), source=other).tally
+    asked = {symbol: begin for symbol, begin, _ in other.asked}
+    assert asked["KO"] == date(2021, 11, 18)
+    assert tally.regressions_run == 4  # from 2022-12-22 to 2022-12-27 again, and 2022-12-28
+    sources = home.query("SELECT session, source FROM daily_price WHERE symbol = 'KO' AND source = 'other'")
+    assert [day for day, _ in sources] == ["2022-12-22", "2022-12-28"]
 
 
 def test_force_buys_the_chosen_sessions_and_no_others(home: Home) -> None:

@@ -37,11 +37,12 @@ def test_rows_and_records_are_the_same(read_home: Home) -> None:
 
 
 def test_recorded_prices_cover_every_target_session(read_home: Home) -> None:
-    """Prices are recorded for all target sessions of the 15 held symbols and of the 6 proxies."""
-    targets = {key.split("|")[0] for key in read_home.recorded("factor_exposures")}
-    symbols = {key.split("|")[1] for key in read_home.recorded("factor_exposures")} | set(PROXIES)
-    assert (len(targets), len(symbols)) == (365, 21)
-    assert {f"{day}|{symbol}" for day in targets for symbol in symbols} <= read_home.recorded("daily_prices").keys()
+    """Prices are recorded for the target sessions, of the 15 held symbols and of the 6 proxies, and for no others."""
+    held = read_home.recorded("factor_exposures").keys()
+    targets, symbols = ({key.split("|")[i] for key in held} for i in (0, 1))
+    assert (len(targets), len(symbols)) == (365, 15)
+    assert read_home.recorded("daily_prices").keys() == held
+    assert read_home.recorded("proxy_prices").keys() == {f"{day}|{proxy}" for day in targets for proxy in PROXIES}
 
 
 def test_dagster_lists_the_partitions_as_materialized(read_home: Home) -> None:
@@ -88,10 +89,10 @@ def test_the_numbers_of_an_onboarding_travel_with_its_run(read_home: Home) -> No
         "cached": 10,
     }
     assert (metadata["records_stored"], metadata["records_skipped_cached"]) == (1825, 3650)
-    assert metadata["cache_hit_rate"] == pytest.approx(2 / 3)
+    assert metadata["cache_hit_rate"] == 0.6667
     assert (metadata["symbols_fetched"], metadata["api_calls"], metadata["api_calls_saved"]) == (5, 5, 10)
     assert metadata["seconds"].keys() >= {"fetch", "compute", "write"}
-    assert all(seconds > 0 for seconds in metadata["seconds"].values())
+    assert metadata["seconds"]["fetch"] > 0
 
 
 def test_checks_have_answers(read_home: Home) -> None:
@@ -127,7 +128,7 @@ SIGMA = "from sigma_dagster.cli.main import main; main()"
 SLOW = """
 import sys, time
 from pathlib import Path
-from resources.sources import registry
+from resources.sources import sample
 from resources.sources.sample import SampleSource
 go, *arguments = sys.argv[1:]
 class Slow(SampleSource):
@@ -135,7 +136,7 @@ class Slow(SampleSource):
         while not Path(go).exists():
             time.sleep(0.05)
         return super().fetch(symbol, first, last)
-registry.SOURCES["sample"] = Slow
+sample.SampleSource = Slow
 sys.argv = ["sigma", *arguments]
 from sigma_dagster.cli.main import main
 main()
@@ -231,7 +232,7 @@ def test_who_comes_second_waits_and_finds_it_done(core_home: Home, tmp_path: Pat
     stdout, rest = second.communicate(timeout=60)
     first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), rest
-    assert said[0] == "Stored: portfolio second, 3 positions\n"
+    assert said[0] == "Stored: portfolio second, 3 lots\n"
     assert said[1].startswith("Waiting for run ")
     report = json.loads(stdout)
     assert (report["api_calls"], report["regressions_run"], report["symbols"]["cached"]) == (0, 0, 3)

@@ -214,6 +214,9 @@ DATA = {
     "standard_errors": "FACTOR",
     "risk_split.factors": "FACTOR",
     "risk_split.positions": "SYMBOL",
+    "risk_split_equal_weighted.factors": "FACTOR",
+    "risk_split_equal_weighted.positions": "SYMBOL",
+    "exceedances": "VAR",
     "portfolios": "NAME",
 }
 
@@ -239,6 +242,7 @@ def _is_data(path: str, data: Mapping[str, Any]) -> bool:
         "sigma onboard FILE --json",
         "sigma plan --json",
         "sigma portfolios --json",
+        "sigma symbols --json",
         "sigma show NAME --json",
         "sigma refresh --json",
         "sigma diagnose SYMBOL --json",

@@ -17,6 +17,7 @@ from scipy import stats
 from assets import model_file
 from assets.factor_models import SAMPLE_5, FactorModel
 from assets.numerics.value_at_risk import LOSSES
+from resources.database import portfolios
 from resources.sources.base import PriceRow
 from sigma_dagster.portfolio import risk
 from sigma_dagster.portfolio.risk import Risk
@@ -34,7 +35,8 @@ NAMED_BY_THE_ISSUE = {
 
 def read(home: Home, name: str, model: FactorModel = SAMPLE_5, up_to: date | None = None) -> Risk:
     with home.environment().database.read() as connection:
-        found = risk.read(connection, name, model, up_to)
+        (one,) = portfolios.load(connection, [name])
+        found = risk.read(connection, one, model, up_to)
     assert found is not None
     return found
 
@@ -109,7 +111,7 @@ def test_json_has_every_name(shown: dict[str, Any]) -> None:
     for by_factor in (shown["exposures"], shown["standard_errors"], *(split["factors"] for split in splits)):
         assert tuple(by_factor) == SAMPLE_5.factor_names
     for position in shown["positions"]:
-        named = {"symbol", "asset_class", "weight", "price_basis", "quality", "n_obs", "r_squared"}
+        named = {"symbol", "asset_class", "weight", "price_basis", "unvalued", "quality", "n_obs", "r_squared"}
         assert position.keys() == named
 
 

@@ -1,5 +1,6 @@
 """`make dev`: the UI and the daemon start on what the command line stored, and say nothing that needs no saying."""
 
+import http.client
 import json
 import logging
 import os
@@ -76,6 +77,16 @@ def _ask(port: int, query: str) -> Any:
     return found["data"]
 
 
+def _status(port: int, path: str, method: str = "GET", **headers: str) -> int:
+    """Send a request as it stands, and give the status of the answer."""
+    connection = http.client.HTTPConnection(webserver.HOST, port, timeout=30)
+    try:
+        connection.request(method, path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def test_the_ui_shows_what_the_command_line_did(core_home: Home, port: int, tmp_path: Path) -> None:
     """Code location, materialized partitions, runs with their job; and one line on the terminal."""
     terminal = tmp_path / "terminal"
@@ -83,6 +94,13 @@ def test_the_ui_shows_what_the_command_line_did(core_home: Home, port: int, tmp_
         (location,) = _ask(port, LOCATIONS)["workspaceOrError"]["locationEntries"]
         assets = _ask(port, ASSETS)["assetNodes"]
         runs = _ask(port, RUNS)["runsOrError"]["results"]
+        refused = [
+            _status(port, "/graphql", "POST", Origin="http://evil.example"),
+            _status(port, "/graphql", "POST", Host="evil.example"),
+            _status(port, "/graphql?query=mutation+Launch+%7B+launchRun+%7B+__typename+%7D+%7D"),
+        ]
+        answered = _status(port, "/", Host=f"localhost:{port}")
+    assert (refused, answered) == ([403, 403, 403], 200)
     assert location["name"] == "sigma_dagster"
     assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation"
     filled = {
@@ -92,7 +110,7 @@ def test_the_ui_shows_what_the_command_line_did(core_home: Home, port: int, tmp_
     }
     assert filled["factor_exposures"] == filled["symbol_volatility"] == 10 * 5
     assert filled["portfolio_factor_exposures"] == filled["portfolio_volatility"] == 5
-    assert {run["jobName"] for run in runs} == {"symbol_block", "portfolio_block"}
+    assert {run["jobName"] for run in runs} == {"proxy_block", "symbol_block", "portfolio_block"}
     assert {run["status"] for run in runs} == {"SUCCESS"}
     assert {run["repositoryOrigin"]["repositoryLocationName"] for run in runs} == {"sigma_dagster"}
     (line,) = terminal.read_text().splitlines()

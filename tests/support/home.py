@@ -20,9 +20,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from assets.catalogue import BY_NAME
 from assets.factor_models import SAMPLE_5, FactorModel
 from resources.database.engine import Database
-from resources.database.portfolios import Lot
+from resources.database.portfolios import KEEP, Equity, Lot
 from resources.sources.base import PriceSource
 from resources.sources.sample import SampleSource
 from sigma_dagster.cli.main import main
@@ -42,6 +43,7 @@ LAST = date(2022, 12, 28)
 RESULT_TABLES = ("factor_exposure", "symbol_volatility", "portfolio_factor_exposure", "portfolio_volatility")
 #: Each asset and the table of its rows.
 TABLES = {
+    "proxy_prices": "daily_price",
     "daily_prices": "daily_price",
     "factor_exposures": "factor_exposure",
     "symbol_volatility": "symbol_volatility",
@@ -98,7 +100,7 @@ class Home:
         source: PriceSource | None = None,
         model: FactorModel = SAMPLE_5,
         as_of: date = LAST,
-        equity: float | None = None,
+        equity: Equity = KEEP,
         force: Force = Force(),
         **settings: str,
     ) -> Onboarding:
@@ -127,7 +129,7 @@ class Home:
         """Materialize assets over a range of partitions as the Dagster UI does: Dagster records them itself."""
         services, names = self.environment(source), assets.split()
         defs = build_defs(services)
-        dimension = "portfolio" if names[0].startswith("portfolio") else "symbol"
+        dimension = BY_NAME[names[0]].dimension
         with self.instance() as instance:
             keys = [key.split("|")[1] for key in (first, last)]
             instance.add_dynamic_partitions(dimension, list(dict.fromkeys(keys)))
@@ -246,6 +248,17 @@ class Home:
                 for run in runs
             ]
 
+    def totals(self, asset: str) -> dict[str, Any]:
+        """What the newest run of an asset logged as its totals."""
+        with self.instance() as instance:
+            texts = [
+                entry.user_message
+                for run in instance.get_runs()
+                for entry in instance.all_logs(run.run_id)
+                if entry.step_key == asset and entry.user_message.startswith("Totals: ")
+            ]
+        return dict(json.loads(texts[0].removeprefix("Totals: ")))
+
     def statuses(self) -> Counter[str]:
         """How many runs there are of each status."""
         with self.instance() as instance:
@@ -265,9 +278,13 @@ class Home:
     def partitions_with_row(self, asset: str) -> set[str]:
         """The partition keys that an asset's table has rows for."""
         if asset in TABLES:
-            start = self.environment().settings.start_date.isoformat()
-            query = f"SELECT session || '|' || symbol FROM {TABLES[asset]} WHERE session >= ?"  # noqa: S608
-            return {key for (key,) in self.query(query, start)}
+            services = self.environment()
+            start = services.first_date(LAST).isoformat()
+            services.database.engine.dispose()
+            with self.instance() as instance:
+                keys = set(instance.get_dynamic_partitions(BY_NAME[asset].dimension))
+            found = self.query(f"SELECT session, symbol FROM {TABLES[asset]} WHERE session >= ?", start)  # noqa: S608
+            return {f"{session}|{symbol}" for session, symbol in found if symbol in keys}
         query = f"SELECT session || '|' || name FROM {PORTFOLIO_TABLES[asset]} JOIN portfolio ON id = portfolio_id"  # noqa: S608
         return {key for (key,) in self.query(query)}
 
@@ -308,10 +325,13 @@ def assert_same(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, A
             assert value == (pytest.approx(b[name], rel=tolerance, abs=tolerance) if close else b[name]), (name, a, b)
 
 
-def reported(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """What an asset reported as its metadata in a run of `Home.materialize`."""
-    (event, *_) = [e for e in result.all_events if e.is_step_materialization and e.asset_key == dg.AssetKey(asset)][-1:]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
+def shown(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict[str, Any]]:
+    """What each partition of an asset shows after a run of `Home.materialize`."""
+    found = [e for e in result.all_events if e.is_step_materialization and e.asset_key == dg.AssetKey(asset)]
+    return {
+        str(event.partition): {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in found
+    }
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

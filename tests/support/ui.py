@@ -1,6 +1,5 @@
-"""`make dev` as a test uses it: start it on a free port, ask it by GraphQL, end it as Ctrl-C does or kill it."""
+"""The Dagster UI as a test uses it: `make dev` on a free port, asked over HTTP, or its GraphQL in this process."""
 
-import asyncio
 import json
 import os
 import signal
@@ -9,15 +8,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 from sigma_dagster.orchestration import webserver
-from tests.support.home import Home
+from tests.support.home import ROOT, Home
 
 SECONDS_TO_START = 120
 SECONDS_TO_END = 60
@@ -94,24 +98,42 @@ PARTITIONS = """query($asset: String!) { assetNodes(assetKeys: [{path: [$asset]}
 """What the page of an asset asks, and how many of its partitions failed."""
 
 
+class _InThisProcess(WorkspaceLoadTarget):
+    """The code location of workspace.yaml, loaded here instead of in a server of its own."""
+
+    def create_origins(self) -> Sequence[CodeLocationOrigin]:
+        target = LoadableTargetOrigin(
+            executable_path=sys.executable, module_name="sigma_dagster.definitions", working_directory=str(ROOT)
+        )
+        return [InProcessCodeLocationOrigin(target, location_name="sigma_dagster")]
+
+
 @contextmanager
-def answering(home: Home) -> Iterator[Callable[[str, Mapping[str, Any]], Any]]:
-    """Answer GraphQL as the webserver does, over the home's definitions and instance, without starting one."""
-    from dagster._core.test_utils import in_process_test_workspace
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-    from dagster_graphql.schema import create_schema
+def asked_here(home: Home, **settings: str) -> Iterator[Callable[..., Any]]:
+    """The UI's own GraphQL over a home, without its server: gives a function that answers a query."""
+    from dagster_graphql.test.utils import execute_dagster_graphql
 
-    origin = LoadableTargetOrigin(executable_path=sys.executable, module_name="sigma_dagster.definitions")
-    _, environment = home.command()
-    with pytest.MonkeyPatch.context() as patch, home.instance() as instance:
-        for name, value in environment.items():
+    variables = {**home.variables, "SIGMA_HOME": str(home.path)}
+    variables |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
+    with pytest.MonkeyPatch.context() as patch, home.instance() as instance, ExitStack() as stack:
+        for name, value in variables.items():
             patch.setenv(name, value)
-        with in_process_test_workspace(instance, origin) as context:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Dagster's server uses what Dagster deprecates
+            process = stack.enter_context(WorkspaceProcessContext(instance, _InThisProcess()))
 
-            def answer(query: str, variables: Mapping[str, Any]) -> Any:
-                fresh = context.process_context.create_request_context()
-                found = asyncio.run(create_schema().execute_async(query, context_value=fresh, variables=variables))
-                assert not found.errors, found.errors
-                return found.data
+        def ask_here(query: str, **values: Any) -> Any:
+            found = execute_dagster_graphql(process.create_request_context(), query, values)
+            assert not found.errors, found.errors
+            return found.data
 
-            yield answer
+        yield ask_here
+
+
+BARS = """{ assetNodes { assetKey { path } partitionStats { numMaterialized numPartitions numFailed } } }"""
+
+
+def bars(ask_here: Callable[..., Any]) -> dict[str, tuple[int, int]]:
+    """Materialized and defined partitions of each asset, as the bar of its page shows them."""
+    nodes = {node["assetKey"]["path"][0]: node["partitionStats"] for node in ask_here(BARS)["assetNodes"]}
+    return {name: (stats["numMaterialized"], stats["numPartitions"]) for name, stats in nodes.items() if stats}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from assets.numerics.constants import BETA_WINDOW
-from benchmarks import forecasts, regressions, report
+from assets.numerics.factor_windows import factor_windows
+from benchmarks import forecasts, portfolios, regressions, report
 from benchmarks.__main__ import CASES
 from benchmarks.measure import Row, compare, pure
 from benchmarks.simulated import simulate, with_gaps
@@ -57,6 +58,15 @@ def test_the_methods_of_har_give_the_same_forecasts() -> None:
     np.testing.assert_allclose(forecasts.pandas_forecast(returns), forecasts.ours(returns), rtol=1e-12)
 
 
+def test_the_methods_of_portfolio_give_the_same_numbers() -> None:
+    """Promise: the loop and ours agree on exposures, HC3 errors, R2, volatility and value at risk."""
+    market = portfolios.make_market()
+    windows = factor_windows(market.panel.factors, market.panel.targets)
+    mine = portfolios.ours(market, market.books[0], windows)
+    for own, other in zip(mine, portfolios.loop(market, 3), strict=True):
+        np.testing.assert_allclose(own[-3:], other, rtol=1e-8, atol=1e-12)
+
+
 def test_the_median_of_a_sampled_method_is_scaled_up_and_says_so() -> None:
     row, whole = compare("case", "1x1", [pure("sample", lambda: sum(range(10**5)), 0.001), pure("ours", dict)], 3)
     assert row.sampled
@@ -79,3 +89,11 @@ def test_a_goal_is_judged_by_the_rows_of_its_case_only() -> None:
     assert str(goal.judge(rows)).startswith("met")
     assert str(goal.judge([*rows[:1], Row("ols", "5x5", "polars_ols", 7.0, 1.0, False)])).startswith("MISSED")
     assert goal.judge(rows[:1]) is None
+
+
+def test_a_goal_can_allow_ours_to_take_longer() -> None:
+    """A bound on how many times as long as another method ours may take is met from below."""
+    goal = report.Goal("write", "5x5", 1.1, "executemany", slower=True)
+    other = Row("write", "5x5", "executemany", 1.0, 1.0, False)
+    assert str(goal.judge([Row("write", "5x5", "ours", 1.05, 1.0, False), other])).startswith("met")
+    assert str(goal.judge([Row("write", "5x5", "ours", 1.2, 1.0, False), other])).startswith("MISSED")

@@ -118,6 +118,14 @@ def test_trap_09_not_listed_yet_only_before_the_first_close(database: Database) 
     assert known(database, "KO")[5:7] == (DAYS[5], LAST)
 
 
+def test_trap_09_what_lies_beyond_the_history_of_a_source_says_nothing_of_the_listing(database: Database) -> None:
+    """A source that reaches back so far only has not said that the symbol did not exist before."""
+    store(database, Answer("KO", DAYS[:50], rows(DAYS[12:]), "vendor", reach=DAYS[10]))
+    found = stored_of(database, "KO")
+    assert {found[day] for day in DAYS[:10]} == {"beyond the source's history"}
+    assert {found[day] for day in DAYS[10:12]} == {"not listed yet"}
+
+
 def test_an_ended_source_has_no_late_sessions(database: Database) -> None:
     """What a source with an end does not have will not come."""
     done = store(database, answer("KO", rows(DAYS[:-1]), DAYS), completed=None)

@@ -361,6 +361,32 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
     assert (contents(database), sa.inspect(database.engine).get_table_names()) == before
 
 
+@pytest.mark.parametrize("equity", [None, 5000.0])
+def test_an_omitted_equity_is_the_stored_one(database: Database, equity: float | None) -> None:
+    """B11: the same lots with KEEP are the same portfolio; other lots keep its equity; None takes it away."""
+    with database.write() as connection:
+        first = portfolios.store(connection, "book", lots("KO"), equity, SESSIONS[-1])
+        again = portfolios.store(connection, "book", lots("KO"), portfolios.KEEP, SESSIONS[-1])
+        other = portfolios.store(connection, "book", lots("AAPL"), portfolios.KEEP, SESSIONS[-1])
+        bare = portfolios.store(connection, "book", lots("AAPL"), None, SESSIONS[-1])
+        fresh = portfolios.store(connection, "new", lots("KO"), portfolios.KEEP, SESSIONS[-1])
+    assert (first.new, again.new, other.new, bare.new) == (True, False, True, equity is not None)
+    assert again.portfolio.id == first.portfolio.id != other.portfolio.id
+    assert [one.portfolio.equity for one in (first, again, other, bare, fresh)] == [equity, equity, equity, None, None]
+
+
+def test_lots_without_value_and_of_a_single_day_are_stored(database: Database) -> None:
+    """G5: price 0 and an exit on the day of entry are kept as they are; a price below 0 and an earlier exit are not."""
+    good = [lot("KO", price=0.0), lot("KO", exit="2021-06-15")]
+    with database.write() as connection:
+        portfolios.store(connection, "book", good, None, SESSIONS[-1])
+        (found,) = portfolios.load(connection, ["book"])
+    assert list(found.lots) == good
+    for bad in (lot("KO", price=-1.0), lot("KO", exit="2021-06-14")):
+        with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+            portfolios.store(connection, "bad", [bad], None, SESSIONS[-1])
+
+
 # --- reading
 
 

@@ -1,125 +1,101 @@
-"""What a source sent, before it is stored: converted, dropped or refused, by name."""
+"""What the guard before the Dagster UI refuses, over real HTTP: foreign hosts and origins, mutations by GET."""
 
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
 
-import numpy as np
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
-from resources import calendar
-from resources.sources.base import PriceRow, SourceError
-from resources.sources.guard import CheckedRows, RefusedPricesError, check
+from sigma_dagster.orchestration.guard import Guard
 
-LAST = date(2022, 12, 28)
-DAYS = calendar.last_sessions(5, LAST)
-GOOD = PriceRow(LAST, 10.0, 11.0, 9.0, 10.5, 1e6, 0.0, 1.0)
-
-
-def checked(*rows: Any, completed: date = LAST, today: date = date(2026, 1, 2)) -> CheckedRows:
-    return check("vendor", "KO", rows, completed=completed, today=today)
+MUTATION = "/graphql?query=" + quote("mutation Launch { launchRun { __typename } }")
+QUERY = "/graphql?query=" + quote("query { version }")
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "plain"),
-    [
-        ("close", np.float32(10.5), 10.5),
-        ("close", np.float64(10.5), 10.5),
-        ("close", Decimal("10.5"), 10.5),
-        ("close", 10, 10.0),
-        ("volume", np.int64(1_000_000), 1e6),
-        ("volume", None, None),
-        ("open", None, None),
-        ("split", 0, 1.0),
-        ("split", 0.0, 1.0),
-        ("split", None, 1.0),
-        ("split", np.float32(4), 4.0),
-        ("dividend", None, 0.0),
-        ("dividend", np.int32(0), 0.0),
-    ],
-)
-def test_trap_40_numbers_of_any_kind_become_plain_floats(field: str, value: object, plain: float | None) -> None:
-    """numpy scalars and Decimals are floats afterwards; no split, written as 0 or nothing, is 1."""
-    ((row,), refused) = (checked(GOOD._replace(**{field: value})).rows, {})
-    assert getattr(row, field) == plain
-    assert {type(number) for number in row[1:]} <= {float, type(None)}
-    assert refused == {}
+@contextmanager
+def served(*hosts: str) -> Iterator[int]:
+    """A server with the guard before an application that answers everything; gives its port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        config = uvicorn.Config(Guard(PlainTextResponse("inside"), hosts), log_level="error", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
-@pytest.mark.parametrize(
-    ("row", "shown"),
-    [
-        (GOOD._replace(close=float("inf")), "inf, but close is a finite number"),
-        (GOOD._replace(close=float("nan")), "nan, but close is a finite number"),
-        (GOOD._replace(close=np.float64("nan")), "but close is a finite number"),
-        (GOOD._replace(close=Decimal("sNaN")), "but close is a finite number"),
-        (GOOD._replace(close=10**400), "but close is a finite number"),
-        (GOOD._replace(close=None), "None, but a close is greater than 0"),
-        (GOOD._replace(close=0.0), "0.0, but a close is greater than 0"),
-        (GOOD._replace(close=-1.0), "-1.0, but a close is greater than 0"),
-        (GOOD._replace(close="10.5"), "'10.5', but close is a finite number"),
-        (GOOD._replace(close=True), "True, but close is a finite number"),
-        (GOOD._replace(volume=float("nan")), "nan, but volume is a finite number"),
-        (GOOD._replace(high=float("-inf")), "-inf, but high is a finite number"),
-        (GOOD._replace(dividend=-0.1), "-0.1, but a dividend is 0 or more"),
-        (GOOD._replace(dividend=float("inf")), "inf, but dividend is a finite number"),
-        (GOOD._replace(split=-2.0), "-2.0, but a split is greater than 0"),
-        (GOOD._replace(split=float("inf")), "inf, but split is a finite number"),
-        (GOOD._replace(session=datetime(2022, 12, 28)), "a session is a plain datetime.date"),  # noqa: DTZ001
-        (GOOD._replace(session="2022-12-28"), "a session is a plain datetime.date"),
-        (GOOD._replace(session=date(2022, 12, 24)), "Saturday 2022-12-24 is no session of XNYS"),
-        (GOOD._replace(session=date(2022, 12, 26)), "Monday 2022-12-26 is no session of XNYS"),
-        (GOOD._replace(session=date(2031, 1, 2)), "that session is in the future (today is 2026-01-02)"),
-        (tuple(GOOD), "every row is a PriceRow"),
-    ],
-)
-def test_trap_40_what_cannot_be_a_price_refuses_the_answer(row: PriceRow, shown: str) -> None:
-    """One such row and nothing of the answer is stored; the error says source, symbol, value and rule, and has them."""
-    others = [GOOD._replace(session=day) for day in DAYS[:3]]
-    with pytest.raises(RefusedPricesError) as refused:
-        checked(*others, row)
-    text = str(refused.value)
-    assert text.startswith("KO")
-    assert "'vendor' sent" in text
-    assert shown in text
-    assert "what is stored is kept" in text
-    assert (refused.value.source, refused.value.symbol) == ("vendor", "KO")
-    assert isinstance(refused.value, SourceError)
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with served() as number:
+        yield number
 
 
-def test_trap_40_a_session_twice_is_refused() -> None:
-    """Even with the same numbers: which of two rows is meant is not for us to guess."""
-    with pytest.raises(RefusedPricesError, match=r"KO 2022-12-28: .* a session has one row"):
-        checked(GOOD, GOOD)
+def answer(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, str]:
+    """Send a request as it stands; `{port}` in a header is the server's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, headers={name: value.format(port=port) for name, value in headers.items()})
+        got = connection.getresponse()
+        return got.status, got.read().decode()
+    finally:
+        connection.close()
 
 
-def test_trap_40_the_running_session_is_dropped() -> None:
-    """A row of a session that is not complete is no close yet, on whatever day; the rest is taken, in order."""
-    rows = [GOOD._replace(session=day) for day in reversed(DAYS)]
-    found = checked(*rows, completed=DAYS[-2], today=LAST)
-    assert [row.session for row in found.rows] == DAYS[:-1]
-
-
-def test_rows_before_the_calendar_are_dropped() -> None:
-    """Vendors send series since 1962; the calendar begins later."""
-    old = GOOD._replace(session=calendar.FIRST_DAY - timedelta(days=40))
-    assert checked(old, GOOD).rows == (GOOD,)
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST", "[::1]:{port}"])
+def test_this_machine_is_answered(port: int, host: str) -> None:
+    """Whatever the loopback is called, the UI's own page included."""
+    assert answer(port, Host=host) == (200, "inside")
+    assert answer(port, "/graphql", "POST", Host=host, Origin=f"http://{host}") == (200, "inside")
 
 
 @pytest.mark.parametrize(
-    ("values", "why"),
-    [
-        ({"high": 10.4}, "high 10.4 is below open or close, 10.5"),
-        ({"high": 9.9, "open": 10.2, "close": 9.8}, "high 9.9 is below open or close, 10.2"),
-        ({"low": 10.2}, "low 10.2 is above open or close, 10"),
-        ({"high": 10.499999}, ""),
-        ({"low": 10.000001}, ""),
-        ({"high": None, "low": None}, ""),
-    ],
+    "host", ["evil.example", "127.0.0.1.evil.example:{port}", "evil.example#localhost", "", "[::1"]
 )
-def test_a_row_that_contradicts_itself_is_left_out(values: dict[str, float], why: str) -> None:
-    """High and low bound open and close, up to rounding; such a row is refused by itself, the others are stored."""
-    other = GOOD._replace(session=DAYS[0])
-    found = checked(other, GOOD._replace(**values))
-    assert found.refused == ({LAST: why} if why else {})
-    assert len(found.rows) == (1 if why else 2)
+def test_a_foreign_host_is_refused(port: int, host: str) -> None:
+    """A name of somebody else's that points to the loopback (DNS rebinding) reaches nothing."""
+    status, said = answer(port, Host=host)
+    assert (status, said.startswith("Host ")) == (403, True) or status == 400
+    assert "inside" not in said
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example:{port}", "file://"]
+)
+def test_a_foreign_page_is_refused(port: int, origin: str) -> None:
+    """What a browser sends for another page carries that page's origin: another port is another program."""
+    for method in ("GET", "POST"):
+        status, said = answer(port, "/graphql", method, Origin=origin)
+        assert (status, said.split()[0]) == (403, "Origin")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_a_mutation_is_taken_by_post_alone(port: int, method: str) -> None:
+    """An image's address needs no origin: by GET nothing is changed, while questions are answered."""
+    assert answer(port, MUTATION, method)[0] == 403
+    assert answer(port, QUERY, method)[0] == 200
+    assert answer(port, MUTATION, "POST")[0] == 200
+
+
+def test_a_mutation_among_queries_is_found(port: int) -> None:
+    """However it is written: named, after comments, beside a query."""
+    text = "# query\nquery A { version }\n\nmutation B { launchRun { __typename } }"
+    assert answer(port, "/graphql?operationName=B&query=" + quote(text))[0] == 403
+
+
+def test_a_proxy_is_named() -> None:
+    """Behind a proxy of yours: its name as host, or as origin where the proxy keeps the name to itself."""
+    with served("risk.example") as port:
+        assert answer(port, Host="risk.example", Origin="https://risk.example") == (200, "inside")
+        assert answer(port, Host="127.0.0.1:{port}", Origin="https://risk.example") == (200, "inside")
+        assert answer(port, Host="other.example")[0] == 403
+        assert answer(port, Host="risk.example", Origin="https://other.example")[0] == 403

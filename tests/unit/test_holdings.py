@@ -144,8 +144,7 @@ def test_the_help_shows_a_file_that_is_accepted(read: Read) -> None:
         (b"AAPL,(10),2,2020-06-10,,", "quantity", "(10)", "is not a plain decimal"),
         ("AAPL,\u0661,2,2020-06-10,,".encode(), "quantity", "\u0661", "is not a plain decimal"),  # an Arabic digit
         (b"AAPL," + b"9" * 400 + b",2,2020-06-10,,", "quantity", "9" * 40 + "...", "at most 12 digits before"),
-        (b"AAPL,1,0,2020-06-10,,", "entry_price", "0", "is not above 0"),
-        (b"AAPL,1,-2,2020-06-10,,", "entry_price", "-2", "is not above 0"),
+        (b"AAPL,1,-2,2020-06-10,,", "entry_price", "-2", "is below 0"),
         (b"AAPL,1,$2,2020-06-10,,", "entry_price", "$2", "is not a plain decimal"),
         (b"AAPL,1,2,,,", "entry_date", "", "is empty"),
         (b"AAPL,1,2,06/10/2020,,", "entry_date", "06/10/2020", "is not a date YYYY-MM-DD"),
@@ -155,7 +154,7 @@ def test_the_help_shows_a_file_that_is_accepted(read: Read) -> None:
         (b"AAPL,1,2,0000-01-01,,", "entry_date", "0000-01-01", "is not a date YYYY-MM-DD"),
         (b"AAPL,1,2,2022-12-29,,", "entry_date", "2022-12-29", "is after 2022-12-28"),
         (b"AAPL,1,2,2020-06-10,2022-12-29,", "exit_date", "2022-12-29", "is after 2022-12-28"),
-        (b"AAPL,1,2,2020-06-10,2020-06-10,", "exit_date", "2020-06-10", "is not after the entry date, 2020-06-10"),
+        (b"AAPL,1,2,2020-06-10,2020-06-09,", "exit_date", "2020-06-09", "is before the entry date, 2020-06-10"),
         (b"AAPL,1,2,2020-06-10,never,", "exit_date", "never", "is not a date YYYY-MM-DD"),
         (b"AAPL,1,2,2020-06-10,,stock", "asset_class", "stock", "is not an asset class"),
         (b"AAPL,1,2,2020-06-10", "line", "4", "values, but the header names 6 columns"),
@@ -178,8 +177,8 @@ def test_trap_30_a_bad_value_is_named_with_its_rule(
     [
         (b"", 0, "file", "is empty"),
         (b"\r\n# nothing\n\n", 0, "file", "is empty"),
-        (HEADER, 0, "file", "has a header but no positions"),
-        (HEADER + b"\n,,,,,\n# later\n", 0, "file", "has a header but no positions"),
+        (HEADER, 0, "file", "has a header but no lots"),
+        (HEADER + b"\n,,,,,\n# later\n", 0, "file", "has a header but no lots"),
         ((HEADER + GOOD).decode().encode("utf-16"), 0, "file", "is not a text file"),
         (b"PK\x03\x04\x14\x00\x06\x00", 0, "file", "is not a text file"),
         (HEADER + GOOD + "# N\u00e9stle\n".encode("latin-1"), 3, "file", "is a byte that is not UTF-8"),
@@ -197,12 +196,64 @@ def test_a_file_that_is_wrong_as_a_whole(read: Read, data: bytes, row: int, colu
     assert rule in error.rule
 
 
-def test_every_missing_column_is_named_beside_what_was_found(read: Read) -> None:
-    """A file separated by semicolons shows what was taken for its only column."""
-    errors = refused(read, HEADER.replace(b",", b";") + GOOD.replace(b",", b";"))
+def test_missing_columns_are_named_beside_what_was_found_once(read: Read) -> None:
+    """D5: a header in other words is shown once, and the message says to rename, not to use commas, which it has."""
+    errors = refused(read, b"Ticker,Shares,Cost,Date\nAAPL,10,75.5,2020-06-10\n")
     assert [error.column for error in errors] == ["symbol", "quantity", "entry_price", "entry_date"]
-    assert "found: 'symbol;quantity;" in errors[0].rule
-    assert "separate columns by commas" in errors[0].rule
+    text = "\n".join(map(str, errors))
+    assert text.count("found: 'Ticker, Shares, Cost, Date'; rename") == 1
+    assert "comma" not in text
+
+
+@pytest.mark.parametrize(("sign", "words"), [(b";", "';'"), (b"\t", "tabs"), (b"|", "'|'")])
+def test_another_separator_is_named_once(read: Read, sign: bytes, words: str) -> None:
+    """D5: a file separated by semicolons, tabs or bars gets one message that names the separator and the cure."""
+    (error,) = refused(read, HEADER.replace(b",", sign) + GOOD.replace(b",", sign))
+    assert (error.row, error.column) == (1, "header")
+    assert f"separates its columns by {words}; separate them by commas" in error.rule
+
+
+def test_what_is_wrong_with_the_form_of_a_column_is_said_once(read: Read) -> None:
+    """D5: a column of US dates is one line that names the rows, not a line a row; symbols are named one by one."""
+    lines = b"".join(b"AAPL,1,75.5,06/%02d/2020,,\n" % day for day in range(1, 15)) + b"XX,1,2,2020-06-10,,\n"
+    with pytest.raises(HoldingsError) as caught:
+        read(HEADER + lines + b"YY,1,2,2020-06-10,,\n")
+    first, *others = str(caught.value).splitlines()
+    assert first.startswith("row 2, entry_date: '06/01/2020' is not a date YYYY-MM-DD")
+    assert first.endswith("(so in rows 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 3 more)")
+    assert [line[:14] for line in others] == ["row 16, symbol", "row 17, symbol"]
+    assert len(caught.value.errors) == 16
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("APPL", "AAPL"), ("mstf", "MSFT"), ("JNJJ", "JNJ")])
+def test_a_symbol_close_to_a_known_one_is_asked_about(read: Read, typed: str, meant: str) -> None:
+    """D4: a slip is met with the symbol that was probably meant, and with the way out that always exists."""
+    (error,) = refused(read, HEADER + f"{typed},1,2,2020-06-10,,\n".encode())
+    assert f"did you mean {meant}?" in error.rule
+    assert "asset_class private" in error.rule
+
+
+def test_a_symbol_far_from_all_is_not_guessed_at(read: Read) -> None:
+    """D4: no guess where nothing is close; the `private` way out is said all the same."""
+    (error,) = refused(read, HEADER + b"NVDA,1,2,2020-06-10,,\n")
+    assert "did you mean" not in error.rule
+    assert "asset_class private" in error.rule
+
+
+def test_lots_that_hold_or_are_worth_nothing_are_accepted_and_listed(read: Read) -> None:
+    """G5: a round trip of one day, a gift at price 0 and a private lot without a value are no reason to refuse."""
+    found = read(
+        HEADER + b"KO,5,50,2021-06-15,2021-06-15,\nAAPL,3,0,2021-06-15,,\nLOFT,1,0,2021-06-15,,private\n" + GOOD
+    )
+    assert [(lot.symbol, lot.entry_price) for lot in found.lots[:3]] == [("KO", 50.0), ("AAPL", 0.0), ("LOFT", 0.0)]
+    assert not found.lots[0].held_within(date(2021, 1, 4), date(2022, 12, 28))
+    assert [note.rpartition(": ")[2] for note in found.notes] == ["row 2 KO", "row 3 AAPL", "row 4 LOFT"]
+    assert read(HEADER + GOOD).notes == ()
+
+
+def test_a_line_of_empty_quoted_cells_is_blank(read: Read) -> None:
+    """G4: some spreadsheets quote every cell, the empty ones at the end of the sheet too."""
+    assert len(read(HEADER + GOOD + b'"","","","","",""\n" ",,"",,,\n').lots) == 1
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "", "x" * 300, "a\0b"])
@@ -216,7 +267,7 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 def test_all_errors_are_collected_and_twenty_are_shown(read: Read) -> None:
     """One pass finds everything; the text stays short and says how much it leaves out."""
     with pytest.raises(HoldingsError) as caught:
-        read(HEADER + b"$,x,y,z,,\n" * 6 + GOOD + b"AAPL,1\n")
+        read(HEADER + b"$,1,2,2020-06-10,,\n" * 24 + GOOD + b"AAPL,1\n")
     assert len(caught.value.errors) == 25
     lines = str(caught.value).splitlines()
     assert len(lines) == 21
@@ -228,8 +279,8 @@ def test_messages_that_a_newcomer_meets_say_what_to_do(read: Read) -> None:
     """The two first mistakes of everyone with a portfolio of their own: an unknown symbol, a recent date."""
     errors = refused(read, HEADER + GOOD + GOOD + b"NVDA,1,2,2020-06-10,,\nAAPL,1,2,2024-05-01,,\n")
     assert [str(error) for error in errors] == [
-        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...). "
-        'Your own prices: SIGMA_PRICE_SOURCES, README "Your own holdings"',
+        "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...): hold it as asset_class private, "
+        'or see README, "Your own holdings", for prices of your own',
         "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
     ]
 
@@ -354,6 +405,8 @@ def test_trap_21_an_option_is_refused_and_never_priced_as_its_stock(
         (None, "core", "core"),
         ("My book_1-a", "core.csv", "My book_1-a"),
         ("x" * 64, "core.csv", "x" * 64),
+        ("core ", "other.csv", "core"),  # no twin of `core`
+        (None, " core .csv", "core"),
     ],
 )
 def test_a_portfolio_is_named_by_option_or_file(name: str | None, path: str | Path, expected: str) -> None:
@@ -361,7 +414,7 @@ def test_a_portfolio_is_named_by_option_or_file(name: str | None, path: str | Pa
     assert portfolio_name(name, path) == expected
 
 
-@pytest.mark.parametrize("name", ["", " core", "core\n", "a|b", "a/b", "caf\u00e9", "x" * 65, "-x", ".", "\u0663"])
+@pytest.mark.parametrize("name", ["", "  ", "a|b", "a/b", "caf\u00e9", "co\nre", "x" * 65, "-x", ".", "\u0663"])
 def test_a_name_that_cannot_be_a_partition_key_is_refused(name: str) -> None:
     """The rule holds for the whole name, a line end included, and the message offers the option."""
     with pytest.raises(HoldingsError, match="give one with --name") as caught:

@@ -5,7 +5,9 @@ Python, pip and uv are played by a stand-in that writes down how it was called. 
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -231,3 +233,35 @@ def test_make_names_the_python_as_it_is_given(project: Project) -> None:
     command = [make, "install", f"PYTHON={named}"]
     subprocess.run(command, cwd=project.root, env=environment, capture_output=True, check=True)  # noqa: S603 - our own Makefile
     assert project.calls()[0] == "my python -m venv .venv"
+
+
+def test_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
+    """D9: the interrupt reaches the programs started too; what Python says of it, a traceback, is not shown."""
+    project = Project(tmp_path)
+    for name in ("sleep", "kill"):
+        (project.tools / name).symlink_to(shutil.which(name) or name)
+    project.provide(
+        "python3.13",
+        """#!/bin/sh
+case "$*" in
+*"-m venv"*) trap 'echo Traceback: KeyboardInterrupt >&2; exit 1' INT; touch started; while :; do sleep 0.1; done ;;
+*) exec sh "$0.usual" "$@" ;;
+esac
+""",
+    )
+    project.provide("python3.13.usual")
+    command = [str(project.tools / "sh"), SCRIPT, "run"]
+    running = subprocess.Popen(  # noqa: S603 - our own script
+        command,
+        cwd=project.root,
+        env={"PATH": str(project.tools), "HOME": str(project.root)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (project.root / "started").exists():
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert said.splitlines()[1:] == ["Interrupted: run make again, it goes on from here."]

@@ -146,6 +146,20 @@ def test_trap_22_positions_are_those_of_the_session() -> None:
     assert weigh(positions).reason.tolist() == ["No active position", None, None, "No active position"]
 
 
+def test_lots_held_from_one_session_to_the_next() -> None:
+    """Promise: what was sold or bought on the second session has no part, and values are those of the first."""
+    close = np.arange(100.0, 115.0)[:, None]
+    lots = make_lots(
+        {"symbol": A, "quantity": 2},
+        {"symbol": A, "quantity": 4, "exit_date": SESSIONS[6]},
+        {"symbol": A, "quantity": 8, "entry_date": SESSIONS[6]},
+    )
+    found = value_positions(
+        lots, close, np.ones_like(close), SESSIONS, np.array([4, 5, 6]), still_held=np.array([5, 6, 7])
+    )
+    assert found.value[:, 0].tolist() == [6 * 104.0, 2 * 105.0, 10 * 106.0]
+
+
 def test_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
     """Promise: 40 shares of the import session were 10 before a 4-for-1 split; the split moves no value."""
     close = np.full((15, 1), 400.0)
@@ -247,3 +261,26 @@ def test_scaling_the_whole_book_changes_no_weight(seed: int, scale: float) -> No
     assert other.weight == pytest.approx(one.weight, rel=1e-9)
     assert np.abs(one.weight).sum() == pytest.approx(1.0)
     assert isinstance(one, Weights)
+
+
+def test_a_lot_without_entry_price_counts_at_the_market_only() -> None:
+    """G5: price 0 is no value. A at the market; B has no close: one lot at 50, one of nothing; C has nothing at all."""
+    lots = make_lots(
+        {"symbol": A, "quantity": 2, "entry_price": 0.0},
+        {"symbol": B, "quantity": 3, "entry_price": 50.0},
+        {"symbol": B, "quantity": 4, "entry_price": 0.0},
+        {"symbol": C, "quantity": 5, "entry_price": 0.0},
+    )
+    found = value(lots, flat(10.0, np.nan, np.nan))
+    assert found.value.tolist() == [[20.0, 150.0, 0.0]]
+    assert found.at_entry.tolist() == [[False, True, False]]
+    assert found.unvalued.tolist() == [[False, True, True]]
+    assert weigh(found).weight_basis.tolist() == ["mixed"]
+    assert weigh(value(make_lots({"symbol": A, "quantity": 1, "entry_price": 0.0}), flat(np.nan))).reason[0]
+
+
+def test_a_lot_of_a_single_day_holds_nothing() -> None:
+    """G5: closed on the day it was opened, it is active on no session, that day included."""
+    day = SESSIONS[14]
+    lots = make_lots({"symbol": A, "quantity": 2, "entry_date": day, "exit_date": day}, {"symbol": B, "quantity": 1})
+    assert value(lots, flat(10.0, 10.0)).held.tolist() == [[False, True]]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from assets.numerics.portfolio import Lots, Weights, value_positions, weigh
-from assets.numerics.regression import Fits, Quality, factor_covariance, fit
+from assets.numerics.regression import Fits, Quality, fit
 from assets.numerics.returns import simple_returns
-from assets.numerics.risk import return_series, split_risk
+from assets.numerics.value_at_risk import kupiec_band
 from assets.numerics.volatility import volatility
+from benchmarks import sample_figures
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
@@ -117,46 +117,27 @@ def test_the_forecast_beats_realized_volatility_and_ewma(sample: Sample) -> None
     assert losses[0] <= 0.50
 
 
-def random_book(rng: np.random.Generator, sample: Sample, rows: NDArray[np.int64], *, long_only: bool) -> Weights:
-    """A book of 10 to 20 stocks held throughout (long/short: of all 20), of random size in each."""
-    n_names = int(rng.integers(10, N_STOCKS + 1)) if long_only else N_STOCKS
-    symbol = rng.permutation(N_STOCKS)[:n_names]
-    sign = 1.0 if long_only else rng.choice([-1.0, 1.0], n_names)
-    basis = np.full(n_names, sample.sessions[-1])
-    lots = Lots(
-        symbol=symbol,
-        quantity=sign * rng.uniform(0.5, 1.5, n_names) / sample.close[-1, symbol],
-        entry_price=np.ones(n_names),
-        entry_date=np.full(n_names, sample.sessions[0]),
-        exit_date=np.full(n_names, np.datetime64("NaT", "D")),
-        basis=basis,
-        private=np.zeros(n_names, dtype=bool),
-        cash=np.zeros(n_names, dtype=bool),
-    )
-    close = sample.close[:, :N_STOCKS]
-    return weigh(value_positions(lots, close, np.ones_like(close), sample.sessions, rows))
+@pytest.mark.parametrize("kind", ["one industry", "pairs"])
+def test_the_split_of_narrow_books_is_what_they_realized(kind: str) -> None:
+    """Promise: 100 random pairs and one-industry books at every month end have a split ratio within 0.9 to 1.1."""
+    _, ratio = sample_figures.ratios(kind)
+    assert len(ratio) == 100 * 95
+    assert ((ratio > 0.9) & (ratio < 1.1)).all()
 
 
-@pytest.mark.parametrize(("long_only", "band", "share"), [(True, (0.85, 1.15), 0.99), (False, (0.70, 1.30), 0.95)])
-def test_split_variance_is_near_what_books_realized(
-    sample: Sample,
-    month_ends: NDArray[np.int64],
-    fits: Fits,
-    *,
-    long_only: bool,
-    band: tuple[float, float],
-    share: float,
-) -> None:
-    """Promise: 100 random books at every month end: the split's variance is near that of the book's own returns."""
-    rng = np.random.default_rng(11)
-    covariance = factor_covariance(sample.factors, month_ends)
-    ratios = []
-    for _ in range(100):
-        weights = random_book(rng, sample, month_ends, long_only=long_only)
-        series = return_series(weights, sample.returns[:, :N_STOCKS], month_ends)
-        split = split_risk(weights, fits.beta, fits.residual_vol, covariance, series)
-        assert split.by_factor.sum(axis=1) + split.specific == pytest.approx(np.ones(len(month_ends)), abs=1e-12)
-        assert split.by_position.sum(axis=1) == pytest.approx(np.ones(len(month_ends)), abs=1e-12)
-        ratios.append(split.split_ratio)
-    inside = (np.array(ratios) > band[0]) & (np.array(ratios) < band[1])
-    assert inside.mean() >= share
+def test_the_split_forecasts_as_well_as_the_books_own_series() -> None:
+    """Promise: over all kinds of books, QLIKE of the split of now is at most 1.05 times the forecast's."""
+    losses = [sample_figures.split_losses(kind) for kind in sample_figures.KINDS]
+    split, forecast = (np.mean([loss[name] for loss in losses]) for name in ("scaled to now", "forecast"))
+    assert split <= 1.05 * forecast
+    assert all(loss["scaled to now"] < loss["as if independent"] for loss in losses)
+
+
+@pytest.mark.parametrize("kind", ["long", "long and short"])
+def test_filtered_value_at_risk_is_exceeded_as_often_as_it_says(kind: str) -> None:
+    """Promise: filtered 99% VaR of 100 random books lies inside the 95% band of Kupiec's test for 95 of them."""
+    days, found = sample_figures.exceeded(kind)
+    low, high = kupiec_band(len(days), 0.01)
+    counts = found["filtered"].sum(axis=0)
+    assert counts.shape == (100,)
+    assert ((counts >= low) & (counts <= high)).sum() >= 95

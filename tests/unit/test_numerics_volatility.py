@@ -98,6 +98,16 @@ def test_trend_is_levenes_test_about_the_median() -> None:
     assert set(found.vol_trend[0]) == {"increasing", "decreasing", "stable"}
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 3.0, 10.0, 1e3])
+def test_trend_of_any_size_is_levenes_test(scale: float) -> None:
+    """Promise: a p of 1e-30 is as good as one of 0.5."""
+    returns = make_returns(3)
+    returns[-21:] *= scale
+    found = volatility(returns, [LAST]).vol_trend_p[0]
+    oracle = [stats.levene(*np.split(series, [42]), center="median").pvalue for series in returns[-63:].T]
+    assert found == pytest.approx(oracle, rel=1e-9, abs=0)
+
+
 def test_trap_20_trend_is_seldom_said_of_constant_volatility() -> None:
     """Promise: on constant volatility, normal or t(5), 5-15% of series are called trending, up and down alike."""
     rng = np.random.default_rng(7)

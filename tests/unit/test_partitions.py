@@ -67,8 +67,9 @@ def test_asset_keys_are_session_and_symbol_or_portfolio() -> None:
     """Keys read `2022-12-28|AAPL`: other code writes and parses them."""
     dates = date_partitions(date(2022, 12, 28), date(2022, 12, 28))
     with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("proxy", ["SP500"])
         instance.add_dynamic_partitions("symbol", ["AAPL"])
         instance.add_dynamic_partitions("portfolio", ["core"])
         for dimension, partitions in by_dimension(dates).items():
             keys = partitions.get_partition_keys(dynamic_partitions_store=instance)
-            assert keys == [{"symbol": "2022-12-28|AAPL", "portfolio": "2022-12-28|core"}[dimension]]
+            assert keys == ["2022-12-28|" + {"proxy": "SP500", "symbol": "AAPL", "portfolio": "core"}[dimension]]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from assets.catalogue import BY_NAME
 from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database import portfolios, prices
@@ -68,11 +69,12 @@ def test_everything_is_missing_at_first(database: Database) -> None:
     assert (todo.exposures.keys, todo.exposures.rows) == (("AAPL", "KO"), 10)
     assert (todo.volatility.keys, todo.volatility.rows) == (("AAPL", "KO"), 10)
     assert todo.portfolio_rows == {"book": 10}
-    symbols, book = todo.blocks
-    assert (symbols.dimension, symbols.keys) == ("symbol", (*PROXIES, "AAPL", "KO"))
+    proxies, symbols, book = todo.blocks
+    assert (proxies.dimension, proxies.keys) == ("proxy", tuple(PROXIES))
+    assert (symbols.dimension, symbols.keys) == ("symbol", ("AAPL", "KO"))
     assert (symbols.first, symbols.last) == (SESSIONS[0], AS_OF)
     assert [step.asset for step in symbols.steps] == ["daily_prices", "factor_exposures", "symbol_volatility"]
-    assert [step.keys for step in symbols.steps[1:]] == [("AAPL", "KO")] * 2
+    assert [step.keys for step in symbols.steps] == [("AAPL", "KO")] * 3
     assert (book.dimension, book.keys) == ("portfolio", ("book",))
 
 
@@ -86,8 +88,9 @@ def test_trap_09_missing_is_an_exact_set_difference(database: Database) -> None:
         store_prices(database, "AAPL", part)
     todo = planned(database)
     assert todo.fetch == {"AAPL": 1}
-    ((at_symbol, at_session),) = np.argwhere(todo.prices.missing)
-    assert (todo.prices.keys[at_symbol], todo.prices.sessions[at_session]) == ("AAPL", hole)
+    prices = todo.wanted["daily_prices"]
+    ((at_symbol, at_session),) = np.argwhere(prices.missing)
+    assert (prices.keys[at_symbol], prices.sessions[at_session]) == ("AAPL", hole)
 
 
 def test_sessions_outside_of_the_window_do_not_count(database: Database) -> None:
@@ -105,7 +108,7 @@ def test_trap_08_what_one_symbol_lacks_is_asked_of_no_other(database: Database) 
         store_prices(database, symbol, WINDOW)
     todo = planned(database)
     assert todo.fetch == {"AAPL": 278}
-    step = todo.blocks[0].steps[0]
+    step = next(block for block in todo.blocks if block.dimension == "symbol").steps[0]
     assert (step.keys, step.cached_keys, step.cached_rows) == (("AAPL",), 1, 278)
 
 
@@ -127,13 +130,13 @@ def test_the_number_of_statements_does_not_grow(new_database: Callable[[], Datab
     assert counts[0] == counts[1] <= 20
 
 
-def test_private_and_exited_lots_want_nothing(database: Database) -> None:
-    """Only public lots held at some target session have symbols to compute; without any, no proxy is bought either."""
+def test_trap_37_private_and_exited_lots_want_the_proxies_alone(database: Database) -> None:
+    """Only public lots held at some target session have symbols to compute; rows of portfolios need the proxies."""
     book = [lot("LOFT", asset_class="private"), lot("AMD", entry="2020-01-02", exit="2022-12-21")]
     store_books(database, book=book)
     todo = planned(database)
-    assert (todo.fetch, todo.exposures.keys) == ({}, ())
-    assert [block.dimension for block in todo.blocks] == ["portfolio"]
+    assert (list(todo.fetch), todo.exposures.keys) == (PROXIES, ())
+    assert [block.dimension for block in todo.blocks] == ["proxy", "portfolio"]
 
 
 def test_a_lot_that_left_within_the_window_is_computed(database: Database) -> None:
@@ -165,7 +168,8 @@ def test_force_asks_for_what_exists_and_for_no_prices(database: Database) -> Non
     forced = planned(database, force=Force(symbol_results=True, portfolio_results=True))
     assert (forced.fetch, forced.exposures.rows, forced.volatility.rows) == ({}, 5, 5)
     assert planned(database, force=Force(prices=True)).api_calls == 7
-    assert all(step.force for block in forced.blocks for step in block.steps)
+    made_again = [step.asset for block in forced.blocks for step in block.steps if step.force]
+    assert made_again == [name for name in BY_NAME if not name.endswith("_prices")]
 
 
 def test_many_symbols_are_split_into_runs(database: Database) -> None:
@@ -174,7 +178,26 @@ def test_many_symbols_are_split_into_runs(database: Database) -> None:
     todo = planned(database, max_keys=8)
     symbols = [block.keys for block in todo.blocks if block.dimension == "symbol"]
     assert max(map(len, symbols)) <= 8
-    assert sorted(key for keys in symbols for key in keys) == sorted([*PROXIES, *STOCKS])
+    assert sorted(key for keys in symbols for key in keys) == sorted(STOCKS)
+
+
+@pytest.mark.parametrize("max_keys", [1, 2, 5, 6])
+def test_prices_of_proxies_come_with_or_before_every_regression(database: Database, max_keys: int) -> None:
+    """B12: with runs smaller than the factor model, and proxies that are held, no run lacks a price it rests on."""
+    store_books(database, book=lots(["AAPL", *PROXIES[:2]]))
+    todo = planned(database, max_keys=max_keys)
+    fetched: set[str] = set()
+    computed: list[str] = []
+    for block in todo.blocks:
+        assert len(block.keys) <= max_keys
+        steps = {step.asset: step.keys for step in block.steps}
+        fetched |= set(steps.get("daily_prices", ()))
+        for asset in ("factor_exposures", "symbol_volatility"):
+            assert not steps.get(asset) or fetched >= {*PROXIES, *steps[asset]}
+        computed += steps.get("factor_exposures", ())
+    assert fetched == set(todo.fetch)
+    assert sorted(computed) == sorted(["AAPL", *PROXIES[:2]])
+    assert sum(step.cached_rows for block in todo.blocks for step in block.steps) == 0
 
 
 def test_planning_twice_gives_the_same_and_writes_nothing(database: Database) -> None:
@@ -198,3 +221,8 @@ def test_target_sessions_end_at_the_as_of_session_and_begin_no_earlier_than_the_
     assert target_sessions(AS_OF, date(2022, 12, 24), 365) == [date(2022, 12, 27), AS_OF]
     with pytest.raises(NothingToPlanError, match="2022-12-28 is before 2023-01-03, the first date partition"):
         target_sessions(AS_OF, date(2023, 1, 3), 365)
+
+
+def test_sessions_before_the_calendar_are_not_asked_for() -> None:
+    """G2: more sessions than the calendar has before the as-of date are those from the first partition on."""
+    assert target_sessions(date(1993, 6, 30), date(1993, 6, 28), 10_000) == [date(1993, 6, 28 + i) for i in range(3)]

@@ -6,10 +6,10 @@ from datetime import date
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from assets.numerics.value_at_risk import LOSSES, Exceedances
 from sigma_dagster.cli import render_risk
+from sigma_dagster.cli.output import Terminal
 from sigma_dagster.portfolio.risk import Position, Risk, RiskSplit
 
 NOTHING = Risk(
@@ -56,7 +56,7 @@ ZERO = replace(
 
 def printed(found: Risk) -> list[str]:
     out = StringIO()
-    render_risk.risk(Console(file=out, soft_wrap=True, highlight=False), found)
+    render_risk.risk(Terminal(file=out), found)
     return out.getvalue().splitlines()
 
 
@@ -165,3 +165,39 @@ def test_many_positions_are_cut_and_counted() -> None:
     lines = printed(replace(ZERO, positions=many))
     assert sum(text.startswith("S") for text in lines) == 25
     assert "... and 1,175 smaller positions; --json has all" in lines
+
+
+#: The README's my.csv: AAPL at $15,081, a private loft at $250,000.
+MINE = replace(
+    ZERO,
+    **dict.fromkeys(("gross", "net", "denominator"), 265_081.0),  # type: ignore[arg-type]
+    **dict.fromkeys(("weight_coverage", "return_coverage"), 15_081 / 265_081),  # type: ignore[arg-type]
+    weight_basis="mixed",
+    exposures={"market": 0.066, "low_volatility": 0.0},
+    var_95_1d=0.0375,
+)
+
+
+def test_dollars_are_the_rate_times_the_value_it_is_a_rate_of() -> None:
+    """D1: $15,081 of stock at 3.75% can lose $566, whatever stands beside it; by equity, the covered part of it."""
+    assert MINE.covered_value == pytest.approx(15_081)
+    assert MINE.in_dollars("var_95_1d") == pytest.approx(0.0375 * 15_081)
+    assert line(MINE, "value at risk, by the volatility of now")[:2] == ["3.75%", "$566"]
+    leveraged = replace(MINE, denominator=1_000.0, return_coverage=0.5)
+    assert leveraged.in_dollars("var_95_1d") == pytest.approx(0.0375 * 500)
+    assert MINE.to_json()["covered_value"] == pytest.approx(15_081)
+
+
+def test_a_screen_says_of_what_its_rates_are_shares() -> None:
+    """D1: coverage stands below the headline, and exposures are given of the whole and of the covered part."""
+    said = "Exposures cover 5.7% of value; volatility and losses are of the 5.7% with returns, $15,081"
+    assert printed(MINE)[1] == said
+    assert line(MINE, "market ") == ["0.066", "0.000", "0.0%", f"{0.066 * 265_081 / 15_081:.3f}"]
+    whole = printed(replace(MINE, weight_coverage=1.0, return_coverage=1.0))
+    assert not any("cover" in text for text in whole)
+
+
+def test_positions_without_a_value_are_named() -> None:
+    """G5: a lot with neither a market price nor an entry price is listed, since weights leave it out."""
+    gift = replace(ZERO.positions[0], symbol="GIFT", price_basis="none", unvalued=True)
+    assert any(text.startswith("Not valued: GIFT") for text in printed(replace(ZERO, positions=(gift,))))

@@ -13,7 +13,7 @@ from assets.factor_models import SAMPLE_5
 from resources import calendar
 from resources.database import portfolios
 from resources.sources.base import PriceSource
-from sigma_dagster.orchestration.schedules import build_schedules
+from sigma_dagster.orchestration.schedules import EVERY_ASSET, build_schedules
 from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource
@@ -82,13 +82,12 @@ def test_both_are_off_until_switched_on(home: Home) -> None:
 
 
 def test_the_new_session_is_bought_once_for_everything_held(core_home: Home) -> None:
-    """After the close one run asks for that session alone, of the factor proxies and of all held symbols."""
+    """After the close that session alone is asked for, first of the factor proxies, then of all held symbols."""
     with schedule(core_home, "daily_refresh", LiveSource()) as daily:
-        (request,) = daily.tick(at(NEXT))
-        assert request.job_name == "symbol_block"
-        prices, exposures, volatility = steps(request).values()
-        assert prices == ([*PROXIES, *exposures[0]], "2022-12-29", "2022-12-29")
-        assert exposures == volatility
+        proxies, symbols = daily.tick(at(NEXT))
+        assert steps(proxies) == {"proxy_prices": (PROXIES, "2022-12-29", "2022-12-29")}
+        prices, exposures, volatility = steps(symbols).values()
+        assert prices == exposures == volatility
         assert len(exposures[0]) == 10
         assert exposures[1:] == ("2022-12-29", "2022-12-29")
 
@@ -124,23 +123,27 @@ def test_a_half_day_is_a_session_and_a_holiday_is_none(home: Home, today: date, 
     """The tick of a half-day asks for that day; the tick of a holiday ends with the session before it."""
     with schedule(home, "daily_refresh", LiveSource(), start_date="2022-11-01") as daily:
         daily.add("book", "KO")
-        (request,) = daily.tick(at(today))
-        assert {last for _, _, last in steps(request).values()} == {newest}
+        assert {last for request in daily.tick(at(today)) for _, _, last in steps(request).values()} == {newest}
 
 
 def test_a_run_in_progress_is_not_doubled(core_home: Home) -> None:
-    """A second tick, while the run of the first is being started, names that run."""
+    """A second tick, while the runs of the first are being started, names those runs."""
     with schedule(core_home, "daily_refresh", LiveSource()) as daily:
-        (request,) = daily.tick(at(NEXT))
-        run = dg.DagsterRun(
-            "symbol_block",
-            run_config=request.run_config,
-            tags=request.tags,
-            status=dg.DagsterRunStatus.STARTING,
-            asset_selection=frozenset(request.asset_selection or ()),
-        )
-        daily.instance.add_run(run)
-        assert f"run {run.run_id[:8]} is in progress" in daily.reason(at(NEXT))
+        runs = [
+            dg.DagsterRun(
+                EVERY_ASSET,
+                run_config=request.run_config,
+                tags=request.tags,
+                status=dg.DagsterRunStatus.STARTING,
+                asset_selection=frozenset(request.asset_selection or ()),
+            )
+            for request in daily.tick(at(NEXT))
+        ]
+        for run in runs:
+            daily.instance.add_run(run)
+        reason = daily.reason(at(NEXT))
+        assert len(runs) == 2
+        assert all(f"run {run.run_id[:8]} is in progress" in reason for run in runs)
 
 
 def test_several_runs_can_be_asked_for_in_one_tick(core_home: Home) -> None:
@@ -158,9 +161,9 @@ def test_several_runs_can_be_asked_for_in_one_tick(core_home: Home) -> None:
 def test_the_watch_list_is_computed_before_anybody_holds_it(home: Home) -> None:
     """Its symbols are asked for with the factor proxies, as if a portfolio held them."""
     with schedule(home, "preload", preload_symbols="amd, ko") as preload:
-        (request,) = preload.tick(at(NEXT))
-        assert steps(request)["daily_prices"][0] == [*PROXIES, "AMD", "KO"]
-        assert steps(request)["factor_exposures"][0] == ["AMD", "KO"]
+        proxies, request = preload.tick(at(NEXT))
+        assert steps(proxies)["proxy_prices"][0] == PROXIES
+        assert steps(request)["daily_prices"][0] == steps(request)["factor_exposures"][0] == ["AMD", "KO"]
 
 
 def test_unknown_symbols_of_the_watch_list_are_named(core_home: Home, capfd: pytest.CaptureFixture[str]) -> None:

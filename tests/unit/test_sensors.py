@@ -11,8 +11,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from assets.catalogue import ASSETS as CATALOGUE
+from assets.checks import OF_LIVE_SOURCES
 from assets.daily_prices import ASK_AGAIN
 from assets.factor_models import SAMPLE_5
+from assets.shared.run_block import FOUND_TAG
 from resources import calendar
 from resources.database import portfolios
 from resources.database.portfolios import Lot
@@ -130,15 +133,17 @@ def test_without_a_portfolio_it_says_how_to_store_one(sensor: Sensor) -> None:
 
 
 def test_a_new_portfolio_is_asked_for_symbols_first_and_each_thing_once(sensor: Sensor) -> None:
-    """Symbol rows, then portfolio rows when their inputs exist, then nothing: three ticks, two runs."""
+    """Proxies, then symbol rows, then portfolio rows when their inputs exist, then nothing: four ticks, three runs."""
     sensor.add("book", lots("AAPL KO"))
     first = sensor.tick()
     held = ["AAPL", "KO"]
-    assert asked(first) == [
-        {"daily_prices": [*PROXIES, *held], "factor_exposures": held, "symbol_volatility": held},
-    ]
+    assert asked(first) == [{"proxy_prices": PROXIES}]
     assert span(first.run_requests[0]) == {(FIRST.isoformat(), LAST.isoformat())}
     assert sensor.execute(first.run_requests[0]).success
+    symbols = sensor.tick()
+    assert asked(symbols) == [{"daily_prices": held, "factor_exposures": held, "symbol_volatility": held}]
+    assert span(symbols.run_requests[0]) == {(FIRST.isoformat(), LAST.isoformat())}
+    assert sensor.execute(symbols.run_requests[0]).success
     second = sensor.tick()
     assert asked(second) == [{"portfolio_factor_exposures": ["book"], "portfolio_volatility": ["book"]}]
     assert sensor.execute(second.run_requests[0]).success
@@ -161,46 +166,99 @@ def test_symbols_that_are_stored_are_not_asked_for_again(core: Sensor) -> None:
     assert asked(dg.SensorResult([request])) == [
         {"daily_prices": ["AMD"], "factor_exposures": ["AMD"], "symbol_volatility": ["AMD"]}
     ]
-    assert request.run_config["ops"]["factor_exposures"]["config"]["cached_keys"] == 10
+    assert json.loads(request.tags[FOUND_TAG])["cached"]["factor_exposures"] == [10, 50]
 
 
 def test_new_partition_keys_are_registered(sensor: Sensor) -> None:
-    """What is requested is known to Dagster as a partition before the run starts, proxies first."""
+    """What is requested is known to Dagster as a partition before the run starts."""
     sensor.add("book", lots("AAPL KO"))
     (request,) = sensor.tick().run_requests
-    assert list(sensor.instance.get_dynamic_partitions("symbol")) == [*PROXIES, "AAPL", "KO"]
+    assert list(sensor.instance.get_dynamic_partitions("proxy")) == PROXIES
+    assert list(sensor.instance.get_dynamic_partitions("symbol")) == []
     assert request.tags["dagster/asset_partition_range_start"] == f"2022-12-28|{PROXIES[0]}"
-    assert request.tags["dagster/asset_partition_range_end"] == "2022-12-28|KO"
+    assert request.tags["dagster/asset_partition_range_end"] == f"2022-12-28|{PROXIES[-1]}"
 
 
 def test_a_large_onboarding_is_split_and_the_proxies_come_first(home: Home) -> None:
     """No run takes more symbols than allowed; the others wait until all factor prices are there, then come together."""
     with sensor_of(home, max_symbols_per_run="4") as sensor:
         sensor.add("core", lots("AAPL MSFT JNJ JPM PG KO XOM HD UNH WMT"))
-        proxies, ticks = [], []
-        while not ticks or set(PROXIES) - set(proxies):
-            ticks = sensor.tick().run_requests
-            assert len(ticks) == 1
-            proxies += asked(dg.SensorResult(ticks))[0]["daily_prices"]
-            assert sensor.execute(ticks[0]).success
-        rest = [keys["daily_prices"] for keys in asked(sensor.tick())]
-        assert [len(keys) for keys in rest] == [4, 4]
-        assert sorted([*proxies, *(key for keys in rest for key in keys)]) == sorted(
-            [*PROXIES, "AAPL", "MSFT", "JNJ", "JPM", "PG", "KO", "XOM", "HD", "UNH", "WMT"]
+        proxies = sensor.tick()
+        assert [len(keys["proxy_prices"]) for keys in asked(proxies)] == [4, 2]
+        assert all(sensor.execute(request).success for request in proxies.run_requests)
+        symbols = [keys["daily_prices"] for keys in asked(sensor.tick())]
+        assert [len(keys) for keys in symbols] == [4, 4, 2]
+        assert sorted(key for keys in symbols for key in keys) == sorted(
+            ["AAPL", "MSFT", "JNJ", "JPM", "PG", "KO", "XOM", "HD", "UNH", "WMT"]
         )
 
 
 def test_the_numbers_of_the_onboarding_reach_the_portfolio_run(sensor: Sensor) -> None:
-    """What the symbol run found and fetched is reported by the portfolio run, which comes ticks later."""
+    """What the runs before it found and fetched is reported by the portfolio run, which comes ticks later."""
     sensor.add("book", lots("AAPL KO"))
-    sensor.execute(sensor.tick().run_requests[0])
+    for _ in ("proxies", "symbols"):
+        sensor.execute(sensor.tick().run_requests[0])
     (request,) = sensor.tick().run_requests
-    told = request.run_config["ops"]["portfolio_factor_exposures"]["config"]["onboarding"]
+    told = json.loads(request.tags[FOUND_TAG])["onboarding"]
     expected = {"held": 2, "computed": 2, "cached": 0, "records_stored": 10, "api_calls": 8, "api_calls_saved": 0}
     assert expected.items() <= told.items()
     sensor.execute(request)
     sensor.tick()
-    assert json.loads(sensor.cursor or "") == {}
+    assert json.loads(sensor.cursor or "")["onboarding"] == {}
+
+
+def test_checks_answer_after_the_last_of_its_runs(sensor: Sensor) -> None:
+    """No check stays unanswered, none is asked again without a run, and no failure is wiped by what comes after."""
+    sensor.add("book", lots("AAPL KO"))
+    for _ in ("proxies", "symbols", "portfolios"):
+        (request,) = sensor.tick().run_requests
+        assert sensor.execute(request).success
+    names = [
+        dg.AssetCheckKey(dg.AssetKey(asset.name), check)
+        for asset in CATALOGUE
+        for check in asset.checks
+        if check not in OF_LIVE_SOURCES
+    ]
+
+    def answers() -> dict[dg.AssetCheckKey, list[bool]]:
+        history = {
+            key: sensor.instance.event_log_storage.get_asset_check_execution_history(key, limit=9) for key in names
+        }
+        return {
+            key: [record.event.dagster_event.asset_check_evaluation_data.passed for record in records if record.event]
+            for key, records in history.items()
+        }
+
+    before = answers()
+    reason(sensor.tick())
+    after = answers()
+    assert {key: len(after[key]) - len(before[key]) for key in names} == dict.fromkeys(names, 1)
+    assert all(passed for history in after.values() for passed in history)
+    reason(sensor.tick())
+    assert answers() == after
+    # A run that comes later wipes no failure: what is wrong is said again, after it.
+    with sensor.services.database.write() as connection:
+        connection.execute(sa.update(daily_price).values(close=1e13).where(daily_price.c.session == FIRST))
+    sensor.delete(factor_exposure, factor_exposure.c.symbol == "KO", factor_exposure.c.session == LAST)
+    (request,) = sensor.tick().run_requests
+    assert sensor.execute(request).success
+    for again in sensor.tick().run_requests or ():
+        sensor.execute(again)
+    reason(sensor.tick())
+    positive = dg.AssetCheckKey(dg.AssetKey("daily_prices"), "prices_positive")
+    assert answers()[positive][0] is False
+
+
+def test_runs_say_who_asked_for_them(sensor: Sensor) -> None:
+    """The list of runs of the UI shows it, with the keys and the sessions; plumbing is hidden there."""
+    sensor.add("book", lots("AAPL KO"))
+    (request,) = sensor.tick().run_requests
+    told = {key: value for key, value in request.tags.items() if not key.startswith((".dagster/", "dagster/"))}
+    assert told == {
+        "proxy": "SP500, MTUM, QUAL ... (6)",
+        "sessions": "2022-12-21..2022-12-28",
+        "launched_by": "sensor new_portfolio",
+    }
 
 
 # --- what is not asked for
@@ -210,7 +268,7 @@ def test_what_a_run_in_progress_covers_is_not_asked_for_again(sensor: Sensor) ->
     """A queued run keeps its block from being requested, and the reason names the run."""
     sensor.add("book", lots("AAPL KO"))
     run = sensor.submit(sensor.tick().run_requests[0])
-    assert reason(sensor.tick()) == f"8 symbols 2022-12-21..2022-12-28: run {run.run_id[:8]} is in progress"
+    assert reason(sensor.tick()) == f"6 proxies 2022-12-21..2022-12-28: run {run.run_id[:8]} is in progress"
     sensor.instance.report_run_canceled(run)
     assert "failed less than" in reason(sensor.tick())
 
@@ -275,10 +333,13 @@ def test_trap_24_a_symbol_far_behind_keeps_nobody_back(core: Sensor, behind: str
     """The sessions that it lacks are asked for it alone, and a new portfolio is computed up to the newest session."""
     long_ago = calendar.shift(LAST, -100)
     core.delete(daily_price, daily_price.c.symbol == behind, daily_price.c.session > long_ago)
-    assert [keys["daily_prices"] for keys in asked(core.tick())] == [[behind]]
-    core.add("late", lots("AMD"))
     (request,) = core.tick().run_requests
-    assert asked(dg.SensorResult([request]))[0]["daily_prices"] == [behind, "AMD"]
+    assert next(iter(asked(dg.SensorResult([request]))[0].values())) == [behind]
+    core.add("late", lots("AMD"))
+    if behind in PROXIES:
+        assert core.execute(request).success
+    (request,) = core.tick().run_requests
+    assert asked(dg.SensorResult([request]))[0]["daily_prices"] == ["AMD"] if behind in PROXIES else ["KO", "AMD"]
     assert {last for _, last in span(request)} == {"2022-12-28"}
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from assets.numerics.constants import LOOKBACK_RETURNS
+from assets.shared.look_back import price_sessions
+from resources import calendar
 from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
 
 
@@ -17,7 +20,7 @@ def test_without_variables_everything_has_its_default() -> None:
     assert made.database_url == sa.make_url(f"sqlite:///{PROJECT / '.sigma' / 'sigma.db'}")
     assert made.dagster_home == PROJECT / ".sigma" / "dagster"
     assert made.price_sources == ("sample",)
-    assert (made.as_of, made.start_date, made.history_sessions) == (None, date(2021, 1, 4), 365)
+    assert (made.as_of, made.start_date, made.history_sessions) == (None, None, 365)
 
 
 def test_variables_are_read() -> None:
@@ -64,6 +67,26 @@ def test_a_bad_value_is_named_with_its_variable(name: str, value: str) -> None:
     """The message says which variable, which value and which rule."""
     with pytest.raises(SettingsError, match=f"{name}={value}: a .* is "):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("SIGMA_START_DATE", "1980-01-01", "a date from 1992-01-02 on"),
+        ("SIGMA_HOME", "~nosuchuser/x", "no such home directory"),
+        ("SIGMA_PRELOAD_SYMBOLS", "AAPL,K O!", "is not a symbol"),
+    ],
+)
+def test_what_would_fail_later_is_refused_where_it_is_read(name: str, value: str, rule: str) -> None:
+    """G2: a first partition that the calendar cannot look back from, a home of nobody, a symbol that is none."""
+    with pytest.raises(SettingsError, match=f"{name}.*{rule}"):
+        Settings.from_environment({name: value})
+
+
+def test_results_of_the_first_possible_partition_can_look_back() -> None:
+    """G2: the calendar has every session that a result of the earliest SIGMA_START_DATE looks back on."""
+    first = calendar.session_on_or_after(Settings.from_environment({"SIGMA_START_DATE": "1992-01-02"}).start_date)
+    assert len(price_sessions(first, first)) == LOOKBACK_RETURNS + 1
 
 
 def test_a_database_url_of_another_kind_is_refused_without_its_password() -> None:
@@ -128,3 +151,40 @@ def test_dates_have_one_form() -> None:
     for text in ("20221228", "2022-W52-3", "2022-12-28T00:00", "28.12.2022", "", "\uff12022-12-28"):
         with pytest.raises(ValueError, match="YYYY-MM-DD"):
             parse_date(text)
+
+
+def test_what_the_price_sources_are_told() -> None:
+    """Keys, addresses and the folder of files; the sources read no variable themselves."""
+    home = Path("/tmp/elsewhere")  # noqa: S108
+    default = Settings.from_environment({"SIGMA_HOME": str(home)}).source_options
+    assert default.cache == home / "cache"
+    assert (default.alpha_vantage_plan, default.alpha_vantage_key, default.price_files) == ("auto", "", None)
+    made = Settings.from_environment(
+        {
+            "ALPHAVANTAGE_API_KEY": " av-key ",
+            "SIGMA_ALPHA_VANTAGE_URL": "http://127.0.0.1:8000/query",
+            "SIGMA_ALPHA_VANTAGE_PLAN": "free",
+            "SIGMA_TIINGO_KEY": "t-key",
+            "SIGMA_TIINGO_URL": "http://127.0.0.1:8001",
+            "SIGMA_YAHOO_URL": "http://127.0.0.1:8002",
+            "SIGMA_PRICE_FILES": str(home / "prices"),
+            "SIGMA_PRELOAD_SYMBOLS": "brk-b, BF/B,spy",
+        }
+    )
+    told = made.source_options
+    assert (told.alpha_vantage_key, told.alpha_vantage_plan, told.tiingo_key) == ("av-key", "free", "t-key")
+    assert told.alpha_vantage_url == "http://127.0.0.1:8000/query"
+    assert (told.tiingo_url, told.yahoo_url) == ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
+    assert told.price_files == home / "prices"
+    assert made.preload_symbols == ("BRK.B", "BF.B", "SPY")
+    assert "av-key" not in repr(made)
+    assert "t-key" not in repr(made)
+
+
+@pytest.mark.parametrize("name", ["SIGMA_ALPHA_VANTAGE_URL", "SIGMA_TIINGO_URL", "SIGMA_YAHOO_URL"])
+@pytest.mark.parametrize("value", ["localhost:8000", "ftp://x/y", "http://", "http://x/query?apikey=s3cret"])
+def test_an_address_has_one_form(name: str, value: str) -> None:
+    """The message names the variable and repeats nothing of it."""
+    with pytest.raises(SettingsError, match=f"{name}: its form is https://host/path") as caught:
+        Settings.from_environment({name: value})
+    assert value not in str(caught.value)

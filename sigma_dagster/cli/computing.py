@@ -1,0 +1,154 @@
+"""The commands that store portfolios, plan and compute. Dagster is imported only where one runs: it takes a second."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resources.database import portfolios
+from resources.database.portfolios import KEEP
+from sigma_dagster.cli import render
+from sigma_dagster.cli.app import (
+    AsJson,
+    AsOf,
+    EquityText,
+    HoldingsFile,
+    Name,
+    app,
+    as_of_session,
+    make_services,
+    read_equity,
+    read_file,
+    stored_portfolios,
+)
+from sigma_dagster.cli.output import out, print_result, say
+from sigma_dagster.cli.tables import counted
+from sigma_dagster.planning.planner import Force
+from sigma_dagster.portfolio import entry_prices
+from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
+from sigma_dagster.settings import PROJECT, Settings
+
+
+@app.command(
+    help=f"Store a portfolio from a holdings file and compute what nobody has computed yet.\n\n{HOLDINGS_HELP}"
+)
+def onboard(
+    file: HoldingsFile,
+    name: Name = None,
+    equity: EquityText = None,
+    as_of: AsOf = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what exists; stored prices stay.")] = False,
+    force_prices: Annotated[
+        bool, typer.Option("--force-prices", help="Fetch the prices of its symbols and of the factors again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store a portfolio and compute what it lacks."""
+    started = time.perf_counter()
+    shares_of = read_equity(equity)
+    services = make_services(computes=True)
+    session, holdings, chosen = read_file(services, file, name, as_of)
+    from sigma_dagster.portfolio import onboarding
+
+    done = onboarding.onboard(
+        services,
+        chosen,
+        holdings.lots,
+        shares_of,
+        session,
+        force=Force(prices=force_prices, symbol_results=force, portfolio_results=force),
+        say=say,
+        started=started,
+    )
+    print_result(as_json, done.to_json, lambda: render.onboarding(out, done))
+
+
+@app.command()
+def add(file: HoldingsFile, name: Name = None, equity: EquityText = None, as_of: AsOf = None) -> None:
+    """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
+    shares_of = read_equity(equity)
+    services = make_services(computes=True)
+    session, holdings, chosen = read_file(services, file, name, as_of)
+    with services.database.write() as connection:
+        services.fix_first_date(connection, session)
+        stored = portfolios.store(connection, chosen, holdings.lots, shares_of, session)
+    out.print(
+        f"{'Stored' if stored.new else 'Stored before'}: portfolio {chosen}, {counted(len(holdings.lots), 'lot')}. "
+        "The sensor of make dev computes what it lacks; without it: sigma refresh"
+    )
+    with services.database.read() as connection:
+        for misfit in entry_prices.misfits(connection, stored.portfolio):
+            say(str(misfit))
+
+
+@app.command()
+def refresh(as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Compute whatever the stored portfolios lack, a new session included."""
+    services = make_services(computes=True)
+    session = as_of_session(services, as_of)
+    from sigma_dagster.orchestration.compute import compute
+
+    tally = compute(services, None, session, say=say)
+    print_result(as_json, lambda: render.refresh_json(session, tally), lambda: render.refresh(out, session, tally))
+
+
+@app.command()
+def plan(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Plan for onboarding this file.")] = None,
+    name: Name = None,
+    equity: EquityText = None,
+    portfolio: Annotated[str | None, typer.Option(help="Plan for this stored portfolio only.")] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is missing and what it would cost; changes nothing."""
+    if file and portfolio:
+        raise typer.BadParameter("give a holdings file or --portfolio, not both")
+    shares_of = read_equity(equity)
+    if not file and (name or shares_of is not KEEP):
+        raise typer.BadParameter("--name and --equity say how a holdings file would be onboarded: give one")
+    services = make_services(computes=True)
+    if file:
+        session, holdings, chosen = read_file(services, file, name, as_of)
+        with services.database.read() as connection:
+            wanted = [portfolios.as_stored(connection, chosen, holdings.lots, shares_of, session)]
+    else:
+        session = as_of_session(services, as_of)
+        wanted = stored_portfolios(services, [portfolio] if portfolio else None)
+    todo = services.plan(wanted, session)
+    print_result(as_json, lambda: render.plan_json(todo), lambda: render.plan(out, todo))
+
+
+@app.command()
+def repair() -> None:
+    """Repair Dagster's files in SIGMA_HOME after two first commands at the same time, as earlier releases left them."""
+    settings = Settings.from_environment(os.environ)
+    from sigma_dagster.orchestration import instance
+
+    found = instance.repair(settings)
+    out.print(f"Repaired: {', '.join(map(str, found))}" if found else "Nothing to repair")
+
+
+@app.command(hidden=True)
+def demo() -> None:
+    """Onboard the two example portfolios and compare."""
+    services = make_services(computes=True)
+    from sigma_dagster.portfolio import onboarding
+
+    reports = []
+    for file in ("core.csv", "growth.csv"):
+        started = time.perf_counter()
+        session, holdings, chosen = read_file(services, PROJECT / "examples" / file, None, None)
+        reports.append(onboarding.onboard(services, chosen, holdings.lots, KEEP, session, say=say, started=started))
+    render.demo(out, *reports)
+
+
+@app.command(hidden=True)
+def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
+    """Start the Dagster UI and daemon on this machine's loopback."""
+    services = make_services(computes=True)
+    from sigma_dagster.orchestration import webserver
+
+    webserver.serve(services, port)

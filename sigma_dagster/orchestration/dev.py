@@ -1,0 +1,54 @@
+"""`dagster dev` with the guard before its web server. Run as a module, by `webserver.serve`.
+
+`dagster dev` starts the web server as `python -m dagster_webserver`; here the same is started by way of this module,
+which puts the guard before the application. Not here: what is refused (`guard`).
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from sigma_dagster.orchestration.guard import Guard
+from sigma_dagster.settings import Settings
+
+_MODULE = "sigma_dagster.orchestration.dev"
+_SERVE = "serve"
+
+
+def main() -> None:
+    """Run `dagster` with the arguments; with `serve` as the first, its web server."""
+    if sys.argv[1] == _SERVE:
+        del sys.argv[1]
+        _serve()
+    else:
+        _develop()
+
+
+def _develop() -> None:
+    dev: Any = import_module("dagster._cli.dev")
+    start = dev.open_ipc_subprocess
+
+    def start_guarded(parts: list[str], **more: Any) -> Any:
+        if parts[1:3] == ["-m", "dagster_webserver"]:
+            parts = [parts[0], "-m", _MODULE, _SERVE, *parts[3:]]
+        return start(parts, **more)
+
+    dev.open_ipc_subprocess = start_guarded
+    import_module("dagster._cli").main()
+
+
+def _serve() -> None:
+    cli: Any = import_module("dagster_webserver.cli")
+    hosts = Settings.from_environment(os.environ).ui_hosts
+    make = cli.create_app_from_workspace_process_context
+
+    def make_guarded(*arguments: Any, **more: Any) -> Guard:
+        return Guard(make(*arguments, **more), hosts)
+
+    cli.create_app_from_workspace_process_context = make_guarded
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
