@@ -7,6 +7,7 @@ asked stands in `questions`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from assets import questions
 from assets.catalogue import ASSETS, Asset
 from assets.factor_models import FactorModel
 from assets.numerics.constants import MIN_COVERAGE
-from assets.questions import EVERYTHING, Asked, Offender, Question, Scope
-from assets.shared.block import Block
+from assets.questions import EVERYTHING, Asked, Offender, Question, Scope, price_ends
+from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
 from resources.calendar import CalendarError
 from resources.database import deletions
@@ -77,9 +78,10 @@ def evaluate(
         before = _answers(instance, live)
         with database.read() as connection:
             deleted = deletions.noted(connection)
+            began = {name: first for name, (first, _) in price_ends(connection, None).items()}
         for asset, check in _asked(live):
             offending = before.get(AssetCheckKey(dg.AssetKey(asset.name), check.name))
-            scopes = [EVERYTHING] if check.of_newest else _scopes(asset, offending, blocks, deleted)
+            scopes = [EVERYTHING] if check.of_newest else _scopes(asset, offending, blocks, deleted, began)
             if not scopes:
                 continue
             asked = Asked(asset, instance, database, model)
@@ -121,16 +123,23 @@ def _offending_keys(metadata: Mapping[str, Any]) -> list[str] | None:
 
 
 def _scopes(
-    asset: Asset, offending: Sequence[str] | None, blocks: Sequence[Block], deleted: Sequence[Deletion]
+    asset: Asset,
+    offending: Sequence[str] | None,
+    blocks: Sequence[Block],
+    deleted: Sequence[Deletion],
+    began: Mapping[str, date],
 ) -> list[Scope]:
-    """Give the rows of the asset whose answer may have changed since keys offended (None: it is not known which)."""
+    """Give the rows of the asset whose answer may have changed since keys offended (None: it is not known which).
+
+    `began` is the first session with a price, by symbol.
+    """
     if offending is None:
         return [EVERYTHING]
-    keys: dict[tuple[Any, Any], dict[str, None]] = {}  # of each span of sessions
+    keys: dict[tuple[date, date], dict[str, None]] = {}  # of each span of sessions
     for block in blocks:
         for step in block.steps:
-            if step.asset == asset.name and (span := _span(asset, block)):
-                keys.setdefault(span, {}).update(dict.fromkeys(step.keys))
+            for key, span in _spans(asset, block, step, began):
+                keys.setdefault(span, {})[key] = None
     for deletion in deleted:
         if deletion.table == asset.table.name:
             keys.setdefault((deletion.first, deletion.last), {})[deletion.key] = None
@@ -138,15 +147,19 @@ def _scopes(
     return [*scopes, *([Scope(tuple(offending))] if offending else [])]
 
 
-def _span(asset: Asset, block: Block) -> tuple[Any, Any] | None:
-    """Give the first and last session of the asset's rows; None for days that the calendar lacks."""
+def _spans(
+    asset: Asset, block: Block, step: Step, began: Mapping[str, date]
+) -> Iterator[tuple[str, tuple[date, date]]]:
+    """Give the sessions of the asset's rows that a step of a block may have written, by key."""
     try:
-        days = block.sessions
-        if asset.look_back and days:
-            return price_sessions(days[0], days[-1])[0], days[-1]
+        days = block.sessions if step.asset == asset.name else ()
+        look_back = price_sessions(days[0], days[-1])[0] if days and asset.look_back else None
     except CalendarError:
-        return None
-    return (days[0], days[-1]) if days else None
+        return  # no row has days that the calendar lacks
+    for key in step.keys if days else ():
+        # Prices before the block are stored with a symbol's first ones only.
+        fresh = look_back is not None and began.get(key, days[0]) >= look_back
+        yield key, (look_back if look_back and fresh else days[0], days[-1])
 
 
 def _asked(live: bool) -> Iterator[tuple[Asset, Check]]:

@@ -4,6 +4,7 @@ Plain questions to the database, about all rows or about a part of them. Not her
 are asked, and how their answers reach Dagster (`checks`).
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,7 @@ from assets.numerics.constants import MIN_COVERAGE
 from resources import calendar
 from resources.database import bulk, symbols
 from resources.database.engine import Database
-from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, position
+from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, position, symbol
 
 #: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
 MAX_MOVE = 0.4
@@ -49,6 +50,12 @@ class Scope(NamedTuple):
             yield bulk.within(key, self.keys)
         if self.first is not None and self.last is not None:
             yield session.between(self.first, self.last)
+
+    def with_neighbours(self) -> "Scope":
+        """Take in the sessions on both sides: a move has two ends, and so has a hole."""
+        if self.first is None or self.last is None:
+            return self
+        return self._replace(first=self.first - _PAUSE, last=self.last + _PAUSE)
 
 
 EVERYTHING = Scope()
@@ -87,28 +94,37 @@ def not_positive(asked: Asked) -> list[Offender]:
         price.close.is_not(None), ~price.close.between(1e-9, 1e12), *asked.scope.where(price.symbol, price.session)
     )
     with asked.database.read() as connection:
-        return [Offender(symbol, f"{symbol} {session}") for symbol, session in connection.execute(wrong)]
+        return [Offender(name, f"{name} {session}") for name, session in connection.execute(wrong)]
 
 
 def incomplete(asked: Asked) -> list[Offender]:
     """Name the symbols with a hole between their first and last row, and days with rows that are no session."""
-    price, scope = daily_price.c, asked.scope
-    spans = sa.select(price.symbol, sa.func.min(price.session), sa.func.max(price.session), sa.func.count()).where(
-        *Scope(scope.keys).where(price.symbol, price.session)
-    )
+    price, scope = daily_price.c, asked.scope.with_neighbours()
+    counts = sa.select(price.symbol, sa.func.count()).where(*scope.where(price.symbol, price.session))
     with asked.database.read() as connection:
-        rows = connection.execute(spans.group_by(price.symbol)).all()
-        if not rows:
+        ends = price_ends(connection, scope.keys)
+        if not ends:
             return []
-        days = calendar.sessions(min(row[1] for row in rows), max(row[2] for row in rows))
+        days = calendar.sessions(min(first for first, _ in ends.values()), max(last for _, last in ends.values()))
         closed = _on_no_session(connection, scope, days)
         late = symbols.pending(connection)
-    at = {day: i for i, day in enumerate(days)}
-    return closed + [
-        Offender(name, name)
-        for name, first, last, count in rows
-        if name not in late and (first not in at or last not in at or count != at[last] - at[first] + 1)
-    ]
+        stored: dict[str, int] = dict(connection.execute(counts.group_by(price.symbol)).all())
+    found = []
+    for name, (first, last) in ends.items():
+        begin = max(first, scope.first or first)
+        end = min(last, scope.last or last)
+        if name not in late and stored.get(name, 0) != max(bisect_right(days, end) - bisect_left(days, begin), 0):
+            found.append(Offender(name, name))
+    return closed + found
+
+
+def price_ends(connection: Connection, keys: Sequence[str] | None) -> dict[str, tuple[date, date]]:
+    """Give the first and last session with a row of each symbol, by index: reading all rows takes longer."""
+    own = daily_price.c.symbol == symbol.c.symbol
+    first = sa.select(sa.func.min(daily_price.c.session)).where(own).scalar_subquery()
+    last = sa.select(sa.func.max(daily_price.c.session)).where(own).scalar_subquery()
+    query = sa.select(symbol.c.symbol, first, last).where(*Scope(keys).where(symbol.c.symbol, first))
+    return {name: (begin, end) for name, begin, end in connection.execute(query) if begin is not None}
 
 
 def _on_no_session(connection: Connection, scope: Scope, days: Sequence[date]) -> list[Offender]:
@@ -119,22 +135,19 @@ def _on_no_session(connection: Connection, scope: Scope, days: Sequence[date]) -
     if not closed:
         return []
     rows = connection.execute(sa.select(price.session, price.symbol).where(price.session.in_(closed), *of_scope))
-    return [Offender(symbol, f"{day} (no session)") for day, symbol in rows]
+    return [Offender(name, f"{day} (no session)") for day, name in rows]
 
 
 def jumps(asked: Asked) -> list[Offender]:
     """Name the moves of more than MAX_MOVE from one session to the next, dividends and splits allowed for."""
-    price, scope = daily_price.c, asked.scope
-    if scope.first is not None and scope.last is not None:
-        # A move has two ends: the closes on both sides are looked at as well.
-        scope = scope._replace(first=scope.first - _PAUSE, last=scope.last + _PAUSE)
+    price, scope = daily_price.c, asked.scope.with_neighbours()
     before = sa.func.lag(price.close).over(partition_by=price.symbol, order_by=price.session)
     ratio = (price.close + price.dividend) * price.split / before
     rows = sa.select(price.symbol, price.session, ratio.label("ratio")).where(*scope.where(price.symbol, price.session))
     moves = rows.subquery()
     query = sa.select(moves.c.symbol, moves.c.session).where(~moves.c.ratio.between(1 - MAX_MOVE, 1 + MAX_MOVE))
     with asked.database.read() as connection:
-        return [Offender(symbol, f"{symbol} {session}") for symbol, session in connection.execute(query)]
+        return [Offender(name, f"{name} {session}") for name, session in connection.execute(query)]
 
 
 def doubtful_prices(connection: Connection, first: date, last: date) -> list[str]:
@@ -189,7 +202,7 @@ def held_without(asked: Asked) -> list[Offender]:
             position.c.exit_date.is_(None) | (position.c.exit_date > newest),
             position.c.symbol.not_in(present),
         )
-        return [Offender(symbol, symbol) for symbol in sorted(connection.execute(held.distinct()).scalars())]
+        return [Offender(name, name) for name in sorted(connection.execute(held.distinct()).scalars())]
 
 
 def thinly_covered(asked: Asked) -> list[Offender]:
@@ -217,9 +230,7 @@ def stale_proxies(database: Database, model: FactorModel, completed: date) -> li
         found = dict(connection.execute(newest.group_by(price.symbol)).all())
     oldest = calendar.shift(completed, -MAX_SESSIONS_BEHIND)
     return [
-        f"{symbol} ({found.get(symbol, 'no price')})"
-        for symbol in model.proxies
-        if found.get(symbol, date.min) < oldest
+        f"{proxy} ({found.get(proxy, 'no price')})" for proxy in model.proxies if found.get(proxy, date.min) < oldest
     ]
 
 
