@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon demo test dev lint lock install install-yahoo install-dev
+.PHONY: bench bench-ui screenshots test-daemon demo demo-live test dev lint lock install install-yahoo install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -8,6 +8,10 @@ PORT ?= 3000
 
 demo: install
 	@$(BIN)/sigma demo
+
+# The same through a pretended Alpha Vantage on this machine, with simulated prices and a home of its own.
+demo-live: install-dev
+	@$(BIN)/python -m tests.support.vendors.demo_live
 
 test: install-dev
 	@$(BIN)/python -m pytest -n 2

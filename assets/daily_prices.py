@@ -148,9 +148,9 @@ def materialize(
         have = bulk.present(connection, daily_price, block.keys, grid)
     chosen = np.isin(np.array(grid, dtype="datetime64[D]"), np.array(block.sessions, dtype="datetime64[D]"))
     wanted = ~have | chosen if config.force else ~have
-    shared = np.isin(block.keys, buyer.proxies)
-    if record.deferred and context.asset_key.to_user_string() == "daily_prices":
-        wanted[shared] = ~have[shared]  # the planner has them fetched as proxies, by force too
+    if record.deferred and block.dimension == "symbol":
+        proxies = np.isin(block.keys, buyer.proxies)
+        wanted[proxies] = ~have[proxies]  # the planner has them fetched as proxies, by force too
     _log_check(context, wanted, found.keys)
     bought = buyer.buy(block.keys, grid, wanted, completed=found.completed, force=config.force)
     _log_outcome(context, bought)
@@ -159,9 +159,11 @@ def materialize(
     def stored(keys: Sequence[str]) -> Iterator[Cell]:
         return stored_cells(buyer.database, daily_price, {key: key for key in keys}, block.sessions, SHOWN)
 
-    if record.deferred and shared.any():
+    other = {"proxy": "symbol", "symbol": "proxy"}[block.dimension]
+    shared = sorted({*context.instance.get_dynamic_partitions(other), *buyer.proxies}.intersection(block.keys))
+    if record.deferred and shared:
         new = {(cell.key, cell.session) for cell in written}
-        others = record.unrecorded(stored([block.keys[i] for i in np.flatnonzero(shared)]))
+        others = record.unrecorded(stored(shared))
         written = [*(cell for cell in others if (cell.key, cell.session) not in new), *written]
     totals = {
         **row_counts(len(bought.cells), int((~wanted).sum()) + found.rows),

@@ -30,9 +30,11 @@ def report(instance: dg.DagsterInstance, stored: Sequence[Portfolio]) -> None:
     """
     latest = instance.get_latest_materialization_event(asset.key)
     materialization = latest and latest.asset_materialization
-    known = materialization.metadata[_ID].value if materialization else 0
+    told = materialization.metadata.get(_ID) if materialization else None
+    # One that a person reported in the UI has no id: all are told again, once.
+    known = told.value if told and isinstance(told.value, int) else 0
     for one in sorted(stored, key=lambda one: one.id):
-        if one.id > int(str(known)):
+        if one.id > known:
             instance.report_runless_asset_event(_event(one))
 
 

@@ -234,7 +234,7 @@ def _weights(value: FloatArray, n_sessions: int) -> Weights:
     shape = (n_sessions, STOCKS)
     no = np.zeros(shape, dtype=bool)
     values = np.broadcast_to(value, shape)
-    return weigh(Positions(values, np.ones(shape), values != 0.0, no, no, np.zeros(STOCKS, dtype=bool)))
+    return weigh(Positions(values, np.ones(shape), values != 0.0, no, no, no, np.zeros(STOCKS, dtype=bool)))
 
 
 # --- the trend

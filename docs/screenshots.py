@@ -19,9 +19,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.web import free_port, kill, wait_for
 from sigma_dagster.orchestration import webserver
 from tests.support.home import CORE, GROWTH, Home
-from tests.support.ui import free_port, kill, running, wait_for
+from tests.support.ui import running
 
 IMAGES = Path(__file__).with_name("images")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

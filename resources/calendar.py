@@ -3,8 +3,8 @@
 Here belong questions about sessions: which exist, which is next, which one is complete at a given moment. Not here:
 the clock (the caller passes the time in), what an asset does with a session (`assets.partitions`), and any list of
 holidays of our own: they come from the library exchange_calendars, as far as it knows them ahead. Because the library
-takes longer than a whole command, what it says is kept in a file beside this module, made anew for each release of it by
-`python -m resources.calendar`; a file of another release is not used.
+takes longer than a whole command, what it says is kept in a file beside this module, made anew for each of its releases
+by `python -m resources.calendar`; a file of another release is not used.
 """
 
 import functools

@@ -47,10 +47,6 @@ class FactorWindows:
         """(D,) where each window begins among the L sessions."""
         return self.targets - self.targets[:1]
 
-    def of(self, values: FloatArray) -> FloatArray:
-        """The windows (D, W) of series (D, L), each row its own."""
-        return cut(values, self.offsets, self.window)
-
     def known(self) -> BoolArray | None:
         """(D, W) the sessions of each window that have every factor; None for all of every window."""
         if self.complete.all():
@@ -98,14 +94,6 @@ def robust_weights(designs: FloatArray) -> FloatArray:
     scale = np.where(left > _NO_LEVERAGE, left, np.inf)
     weights: FloatArray = (inverse[:, 1:] / scale[:, None]) ** 2
     return weights
-
-
-def cut(values: FloatArray, offsets: IntArray, length: int) -> FloatArray:
-    """(D, length) from row d of values (D, L) what begins at offset d."""
-    if not len(values):
-        return np.empty((0, length))
-    pieces: FloatArray = sliding_window_view(values, length, axis=1)[np.arange(len(values)), offsets]
-    return pieces
 
 
 def _growth(factors: FloatArray, ends: IntArray) -> FloatArray:

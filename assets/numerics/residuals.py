@@ -4,6 +4,7 @@ The factors themselves are ``factor_windows``'s; how variance splits is ``risk``
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 from assets.numerics.constants import MIN_RESIDUAL_COVERAGE
 from assets.numerics.factor_windows import FactorWindows, robust_weights
 from assets.numerics.portfolio import Weights
-from assets.numerics.windows import session_rows, trailing_sum
+from assets.numerics.windows import session_rows, trailing_sum, windowed_product
 
 _ROUNDING = 1e-13
 """A variance below this share of that of the returns is rounding."""
@@ -34,6 +35,12 @@ class Residuals:
     known: BoolArray | None
     """(D, W) sessions that have one; None for all of every window."""
 
+    @cached_property
+    def squares(self) -> FloatArray:
+        """(D, W) of the series."""
+        squares: FloatArray = self.series**2
+        return squares
+
     @property
     def n_obs(self) -> IntArray:
         """(D,) sessions that have a residual."""
@@ -44,8 +51,8 @@ class Residuals:
     def variance(self) -> FloatArray:
         """(D,) variance of the residuals (ddof 1)."""
         n_obs = self.n_obs
-        squares = np.einsum("dw,dw->d", self.series, self.series) - self.series.sum(axis=1) ** 2 / np.maximum(n_obs, 1)
-        variance: FloatArray = np.maximum(squares, 0.0) / np.maximum(n_obs - 1, 1)
+        total = self.squares.sum(axis=1) - self.series.sum(axis=1) ** 2 / np.maximum(n_obs, 1)
+        variance: FloatArray = np.maximum(total, 0.0) / np.maximum(n_obs - 1, 1)
         return variance
 
 
@@ -78,14 +85,15 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
     beta = np.where(covered[..., None], beta, 0.0)
     exposure = np.einsum("ds,dsk->dk", weight, beta)
     panel = _panel(returns, windows, covered.any(axis=0))
-    series, share = weight @ panel.returns.T - exposure @ windows.factors.T, None
+    taken = np.hstack([weight, -exposure]), np.hstack([panel.returns, windows.factors])
+    series, share = windowed_product(*taken, windows.offsets, windows.window), None
     if panel.gaps.size:
-        series, share = _without_the_missing(series, weight, beta, panel, windows)
-    series, known = windows.of(series), windows.known()
+        correction, share = _of_the_missing(weight, beta, panel, windows)
+        series += correction
+    known = windows.known()
     n_obs = series.shape[1] if known is None else np.maximum(known.sum(axis=1), 1)
     series -= (series.sum(axis=1) / n_obs)[:, None]
     if share is not None:
-        share = windows.of(share)
         enough: BoolArray = share >= MIN_RESIDUAL_COVERAGE
         known = enough if known is None else known & enough
         series /= np.where(enough, share, 1.0)
@@ -96,7 +104,7 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
 
 def standard_errors(found: Residuals, windows: FactorWindows) -> FloatArray:
     """(D, K) HC3 standard errors of the whole portfolio's exposures: of the covered part's, times the coverage."""
-    squares = found.series**2
+    squares = found.squares
     variance = np.matmul(windows.robust, squares[..., None])[..., 0]
     if found.known is not None:
         # Sessions left out for want of symbols have no place in X either.
@@ -177,12 +185,14 @@ def _panel(returns: FloatArray, windows: FactorWindows, wanted: BoolArray) -> _P
     return _Panel(values, gaps, missing[:, gaps].astype(np.float64))
 
 
-def _without_the_missing(
-    series: FloatArray, weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
+def _of_the_missing(
+    weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
 ) -> tuple[FloatArray, FloatArray]:
-    """Series (D, L) less what was taken for symbols on sessions that they miss, and less the intercepts of these.
+    """What the sum over symbols takes too much for those that miss sessions, and what share of weight has a return.
 
-    :returns: (D, L) series, but for the intercepts of symbols without gaps, and the share of weight with a return.
+    Their factor parts are given back on the sessions that they miss, and their intercepts taken on those they have.
+
+    :returns: (D, W) each.
     """
     gaps, missing = panel.gaps, panel.missing
     own, loading = weight[:, gaps], beta[:, gaps]
@@ -190,11 +200,13 @@ def _without_the_missing(
     present = windows.complete[:, None] - missing
     n_obs = np.maximum(trailing_sum(present, windows.window)[at], 1.0)
     intercept = trailing_sum(panel.returns[:, gaps], windows.window)[at] / n_obs
+    given_back = []
     for k, factor in enumerate(windows.factors.T):
-        mean = trailing_sum(present * factor[:, None], windows.window)[at] / n_obs
-        intercept -= mean * loading[..., k]
-        series = series + ((own * loading[..., k]) @ missing.T) * factor
-    series -= (own * intercept) @ present.T
+        intercept -= trailing_sum(present * factor[:, None], windows.window)[at] / n_obs * loading[..., k]
+        given_back.append(missing * factor[:, None])
+    left = np.hstack([*(own * loading[..., k] for k in range(len(given_back))), -own * intercept])
+    right = np.hstack([*given_back, present])
     size = np.abs(weight).sum(axis=1, keepdims=True)
-    share = 1.0 - (np.abs(own) / np.where(size > 0, size, 1.0)) @ missing.T
-    return series, share
+    lost = np.abs(own) / np.where(size > 0, size, 1.0)
+    correction = windowed_product(left, right, windows.offsets, windows.window)
+    return correction, 1.0 - windowed_product(lost, missing, windows.offsets, windows.window)

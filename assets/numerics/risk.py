@@ -18,11 +18,11 @@ from assets.numerics.constants import (
     RISK_WINDOW,
     SESSIONS_A_YEAR,
 )
-from assets.numerics.factor_windows import FactorWindows, cut
+from assets.numerics.factor_windows import FactorWindows
 from assets.numerics.portfolio import Weights
 from assets.numerics.residuals import Residuals, symbol_shares, symbol_variances
 from assets.numerics.volatility import har_variance
-from assets.numerics.windows import checked_targets, session_rows
+from assets.numerics.windows import checked_targets, session_rows, windowed_product
 
 NO_SPLIT_UNIVARIATE = "Univariate betas do not add up"
 _ROUNDING = 1e-13
@@ -94,13 +94,15 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     start, stop = (int(ends[0]) - LOOKBACK_RETURNS + 1, int(ends[-1]) + 1) if ends.size else (1 - LOOKBACK_RETURNS, 0)
     rows = session_rows(returns, start, stop)
     finite = np.isfinite(rows)
-    total = cut(np.nan_to_num(weights.weight) @ np.where(finite, rows, 0.0).T, ends - ends[:1], LOOKBACK_RETURNS)
+    offsets = ends - ends[:1]
+    known = rows if finite.all() else np.where(finite, rows, 0.0)
+    total = windowed_product(np.nan_to_num(weights.weight), known, offsets, LOOKBACK_RETURNS)
     gaps = np.flatnonzero(~finite.all(axis=0) & (weights.gross_share > 0).any(axis=0))
     nothing = weights.coverage(np.zeros(weights.held.shape, dtype=bool))  # 1 where there is nothing but cash
     coverage = np.broadcast_to(np.where(weights.gross > 0, 1.0, nothing)[:, None], total.shape)
     if gaps.size:
-        lost = weights.gross_share[:, gaps] @ (~finite[:, gaps]).astype(np.float64).T
-        coverage = coverage - cut(lost, ends - ends[:1], LOOKBACK_RETURNS)
+        missing = (~finite[:, gaps]).astype(np.float64)
+        coverage = coverage - windowed_product(weights.gross_share[:, gaps], missing, offsets, LOOKBACK_RETURNS)
         coverage = np.where(coverage > _ROUNDING, coverage, 0.0)
     if (coverage != 1.0).any():
         total = total / np.where(coverage > 0, coverage, np.nan)
@@ -178,7 +180,7 @@ def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatA
     n_columns = windows.window - windows.factors.shape[1] - 1
     equal = found.variance
     explained = np.einsum("dk,dkj,dj->d", found.exposure, windows.covariance, found.exposure)
-    now = har_variance(found.series**2, found.known) * windows.window / n_columns
+    now = har_variance(found.squares, found.known) * windows.window / n_columns
     moves = equal > _ROUNDING * explained
     return np.where(moves, equal, 0.0), np.where(moves, now, 0.0)
 

@@ -38,6 +38,8 @@ _SAME = 1e-9
 """Two volatilities that differ by a smaller share are equal."""
 _BLOCK_CELLS = 24_576
 """Sessions by series worked on at a time, so that they stay in the processor's cache."""
+_ONE_SESSION = 512
+"""Series worked on at a time as of a single session."""
 _TAIL_DEGREE = 32
 _WINDOWS = (WEEK, MONTH, QUARTER, VOL_WINDOW)
 _NUMBERS = (
@@ -95,7 +97,7 @@ def volatility(returns: FloatArray, targets: npt.ArrayLike) -> Volatility:
     found = _blank(ends.size, returns.shape[1])
     if ends.size:
         rows = session_rows(returns, int(ends[0]) - LOOKBACK_RETURNS + 1, int(ends[-1]) + 1)
-        step = max(_BLOCK_CELLS // len(rows), 1)
+        step = max(_BLOCK_CELLS // len(rows), 1) if ends.size > 1 else _ONE_SESSION
         for first in range(0, rows.shape[1], step):
             block = slice(first, first + step)
             part = Volatility(**{name: values[:, block] for name, values in vars(found).items()})
@@ -157,8 +159,8 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     whole = bool(finite.all())
     returns = returns if whole else np.where(finite, returns, 0.0)
     squares, known = returns**2, None if whole else finite[:, -VOL_WINDOW:]
-    counts = {window: finite[:, -window:].sum(axis=1, dtype=np.int16) for window in (MONTH, QUARTER, VOL_WINDOW)}
-    history = _annualised(_variance(_month_sums(returns), _month_sums(squares), MONTH))
+    counts = {window: _known_in(finite, window, whole=whole) for window in (MONTH, QUARTER, VOL_WINDOW)}
+    history = _variance(_month_sums(returns), _month_sums(squares), MONTH)
     if not whole:
         history[_month_sums(finite.astype(np.float64)) < MONTH] = np.nan
     place, earlier = _place(history)
@@ -166,12 +168,13 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     p, sign = _brown_forsythe(quarter[:, -TREND_RECENT:], quarter[:, :-TREND_RECENT])
     realized = _annualised(_variance(quarter.sum(axis=1), squares[:, -QUARTER:].sum(axis=1), QUARTER))
     year = squares[:, -VOL_WINDOW:]
+    weight = _EWMA.sum() if known is None else known.astype(np.float64) @ _EWMA
     enough = counts[VOL_WINDOW] >= MIN_VOL_OBS
     month, three = (enough & (counts[window] == window) for window in (MONTH, QUARTER))
     for name, values, there in (
-        ("realized_vol_21d", history[:, -1], month),
+        ("realized_vol_21d", _annualised(history[:, -1]), month),
         ("realized_vol_63d", realized, three),
-        ("ewma_vol", _annualised(_ratio(year @ _EWMA, finite[:, -VOL_WINDOW:] @ _EWMA)), month),
+        ("ewma_vol", _annualised(_ratio(year @ _EWMA, np.asarray(weight))), month),
         ("forecast_vol_21d", _annualised(har_variance(year, known)), month),
         ("vol_trend_p", p, three),
         ("vol_percentile", _ratio(place, earlier), month & (earlier >= MIN_PERCENTILE_OBS)),
@@ -187,6 +190,14 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
 _EWMA: FloatArray = np.power(EWMA_DECAY, np.arange(VOL_WINDOW, dtype=np.float64)[::-1])
 
 
+def _known_in(finite: BoolArray, window: int, *, whole: bool) -> _Counts:
+    """(S,) finite returns in the last sessions of (S, H)."""
+    if whole:
+        return np.full(len(finite), window, dtype=np.int16)
+    known: _Counts = np.count_nonzero(finite[:, -window:], axis=1).astype(np.int16)
+    return known
+
+
 def _month_sums(values: FloatArray) -> FloatArray:
     """(S, H - 20) sums of 21 neighbours, from sums of pairs of pairs: nothing is subtracted again."""
     two = values[:, 1:] + values[:, :-1]
@@ -199,15 +210,15 @@ def _month_sums(values: FloatArray) -> FloatArray:
 
 
 def _place(history: FloatArray) -> tuple[FloatArray, _Counts]:
-    """Place of the last of volatilities (S, 253) among those before: below and half the equal; and how many there are.
+    """Place of the last of variances (S, 253) among those before: below and half the equal; and how many there are.
 
     :returns: (S,) each.
     """
-    today, before = history[:, -1], history[:, :-1]
-    earlier = np.isfinite(before).sum(axis=1, dtype=np.int16)
-    below = np.count_nonzero(before < (today * (1.0 - _SAME))[:, None], axis=1)
-    above = np.count_nonzero(before > (today * (1.0 + _SAME))[:, None], axis=1)
-    return 0.5 * (earlier + below - above), earlier
+    today, before = history[:, -1:], history[:, :-1]
+    earlier = np.count_nonzero(np.isfinite(before), axis=1)
+    below = np.count_nonzero(before < today * (1.0 - _SAME) ** 2, axis=1)
+    above = np.count_nonzero(before > today * (1.0 + _SAME) ** 2, axis=1)
+    return 0.5 * (earlier + below - above), earlier.astype(np.int16)
 
 
 def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:

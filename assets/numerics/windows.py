@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
 
+_SHARING = 64
+"""Windows whose products are computed together."""
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -30,6 +33,21 @@ def session_rows(values: FloatArray, start: int, stop: int) -> FloatArray:
     if start >= 0:
         return values[start:stop]
     return np.concatenate([np.full((-start, *values.shape[1:]), np.nan), values[:stop]])
+
+
+def windowed_product(left: FloatArray, right: FloatArray, offsets: IntArray, length: int) -> FloatArray:
+    """(D, length) row d of left (D, N) times each row of right (L, N) in the window that begins at offset d.
+
+    Neighbouring windows share a product: what lies beyond a window is computed in vain, so they are few at a time.
+    """
+    products = np.empty((len(left), length))
+    for first in range(0, len(left), _SHARING):
+        block = slice(first, first + _SHARING)
+        own = offsets[block]
+        rows = right[own[0] : own[-1] + length]
+        shared = sliding_window_view(left[block] @ rows.T, length, axis=1)
+        products[block] = shared[np.arange(len(own)), own - own[0]]
+    return products
 
 
 def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0, stride: int = 1) -> npt.NDArray[Number]:

@@ -18,6 +18,9 @@ from assets.shared.block import Block, BlockConfigError
 #: JSON: by asset the keys and rows that were stored already, and the numbers of the onboarding that asked for the run.
 FOUND_TAG = ".dagster/sigma_found"
 
+#: Of a run from the launchpad without a partition and without keys.
+NOTHING_CHOSEN_TAG = ".dagster/sigma_nothing_chosen"
+
 
 class BlockConfig(dg.Config):
     """Run config of every partitioned asset. Without keys, the block is the partitions that were chosen."""
@@ -41,7 +44,7 @@ def block_of_run(context: AssetExecutionContext, config: BlockConfig) -> Block:
             return Block.from_config({asset: {**config.model_dump(), **ends}})
         except BlockConfigError as error:
             raise dg.Failure(f"The run config describes no block: {error}", allow_retries=False) from None
-    if not context.has_partition_key_range and not context.has_partition_key:
+    if NOTHING_CHOSEN_TAG in context.run.tags:
         raise dg.Failure(
             f"Nothing is chosen: choose partitions of {asset} (Materialize), or fill in ops: {asset}: config: keys: "
             f"with the {dimension} keys to compute",

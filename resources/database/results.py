@@ -59,6 +59,11 @@ def is_registered(connection: Connection, model: str) -> bool:
     return connection.execute(sa.select(factor_model.c.model).where(factor_model.c.model == model)).first() is not None
 
 
+def all_proxies(connection: Connection) -> frozenset[str]:
+    """Give the proxies of all models of which rows were ever computed."""
+    return frozenset(connection.execute(sa.select(factor_model_proxy.c.symbol).distinct()).scalars())
+
+
 def store_exposures(connection: Connection, columns: Columns, read_at: Mapping[str, int], *, replace: bool) -> int:
     """Store factor exposures computed from prices at revision `read_at`; return the number of rows.
 

@@ -3,9 +3,12 @@
 The daemon's way to the same end is the sensor (`sensors`).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+
+import dagster as dg
 
 from assets import checks, positions
 from assets.catalogue import BY_NAME
@@ -50,14 +53,13 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
         return tally
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
-    with open_instance(services.settings) as instance:
+    with open_instance(services.settings) as instance, _checking(services, instance) as ran:
         defs = build_defs(services)
-        heal.heal(instance, defs.resolve_asset_graph(), services)
+        ran += heal.heal(instance, defs.resolve_asset_graph(), services)
         with services.database.read() as connection:
             positions.report(instance, portfolios.load(connection))
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
-        ran: list[Block] = []
         failure: BlockFailedError | None = None
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
@@ -73,8 +75,6 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
         tally.waiting = dict(todo.waiting)
-        live = services.source.latest_session() is None
-        checks.evaluate(instance, services.database, services.model, live=live, blocks=ran)
     if failure:
         raise failure
     if tally.waiting:
@@ -82,12 +82,23 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
     return tally
 
 
+@contextmanager
+def _checking(services: Services, instance: dg.DagsterInstance) -> Iterator[list[Block]]:
+    """Collect the blocks that are run; their rows are checked at the end, however it ends."""
+    ran: list[Block] = []
+    try:
+        yield ran
+    finally:
+        live = services.source.latest_session() is None
+        checks.evaluate(instance, services.database, services.model, live=live, blocks=ran)
+
+
 def _run_all(
     runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], ran: list[Block], say: Say
 ) -> bool:
     """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
 
-    Symbols that were asked for are added to `tried`, whatever became of it, and blocks to `ran`. A block that is
+    Symbols that were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is
     forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
     """
     for block in todo.blocks:

@@ -95,6 +95,7 @@ class WorkPlan:
     as_of: date
     wanted: Mapping[str, Wanted]  # by asset
     is_new_model: bool  # none of its rows was ever computed
+    proxies_ever: frozenset[str]  # of all models that were
     max_keys: int  # of one run
     completed: date | None = None  # the last completed session; None: `as_of`
     silent: frozenset[str] = frozenset()  # symbols that no source has: their rows cost no call
@@ -166,8 +167,8 @@ class WorkPlan:
             yield from (key for key in wanted.keys if key not in wanted.missing_by_key)
         if asset.name == "daily_prices":
             results = {key for other in of_dimension("symbol") for key in self.wanted[other.name].missing_by_key}
-            proxies = self.wanted["proxy_prices"].keys
-            yield from (key for key in wanted.keys if key in proxies and key in results)
+            stored = (self.proxies_ever | set(self.wanted["proxy_prices"].keys)) - wanted.missing_by_key.keys()
+            yield from (key for key in wanted.keys if key in stored and key in results)
 
     def _span(self, dimension: str, steps: Sequence[Step]) -> tuple[date, date]:
         sessions = self.exposures.sessions
@@ -226,8 +227,8 @@ def plan(
     held = tuple(dict.fromkeys([*held_symbols(portfolios, sessions), *watched]))
     grid = calendar.sessions(calendar.shift(sessions[0], -LOOKBACK_RETURNS), sessions[-1])
     entered = _entered(portfolios, sessions)
-    # Symbols' rows rest on the proxies', and so do those of portfolios that hold no symbol.
-    proxies = model.proxies if held or entered.any() else ()
+    # Symbols' rows rest on the proxies' prices; a book that holds no symbol rests on none.
+    proxies = model.proxies if held else ()
     priced = tuple(dict.fromkeys([*proxies, *held]))
     noted = symbols.pending(connection, priced)
     later = {name for name, told in noted.items() if name in tried or (now is not None and told.retry_at > now)}
@@ -256,6 +257,7 @@ def plan(
         as_of=sessions[-1],
         wanted={asset.name: want(asset) for asset in ASSETS},
         is_new_model=not results.is_registered(connection, model.key),
+        proxies_ever=results.all_proxies(connection),
         max_keys=max_keys,
         completed=completed,
         silent=frozenset() if force.prices else silent,

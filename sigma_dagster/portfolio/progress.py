@@ -14,7 +14,8 @@ from sigma_dagster.services import Services
 def computing(services: Services, one: Portfolio) -> str | None:
     """Give the id of a run in progress that computes the portfolio, or symbols that it holds; None if there is none."""
     sessions = services.sessions(services.as_of(None, datetime.now(UTC)))
-    keys = {"symbol": held_symbols([one], sessions), "portfolio": [one.name]}
+    held = held_symbols([one], sessions)
+    keys = {"proxy": services.model.proxies if held else (), "symbol": held, "portfolio": [one.name]}
     with open_instance(services.settings) as instance:
         for dimension, named in keys.items():
             if not named:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
@@ -16,8 +16,9 @@ from dagster._core.storage.tags import (
 
 from assets.catalogue import BY_NAME, DIMENSIONS, of_dimension
 from assets.shared.block import Block, BlockConfigError
+from assets.shared.run_block import NOTHING_CHOSEN_TAG
 from resources import calendar
-from sigma_dagster.runs import liveness
+from sigma_dagster.runs import liveness, request
 from sigma_dagster.runs.request import TO_RECONCILE, job_name
 
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
@@ -51,6 +52,25 @@ def block_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Block | None:
         return None
 
 
+def name_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun, newest: date) -> None:
+    """Give a run from the launchpad, for which no partition was chosen, some all the same.
+
+    Dagster wants them before it starts a step, and says so in words that help nobody. The run computes the keys of its
+    config, and where there are none either, the step says what to choose. In place: Dagster reads the run it has.
+    """
+    assets, of_partitions = _assets(run), (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG)
+    if not assets or any(tag.startswith(of_partitions) for tag in run.tags):
+        return
+    dimension = BY_NAME[assets[0]].dimension
+    block = block_of(run, instance)
+    if block:
+        request.register(instance, block)
+    keys = block.keys if block else instance.get_dynamic_partitions(dimension)[:1] or ["none"]
+    named = Block.of_keys(assets, keys, newest, newest)
+    chosen = {} if block else {NOTHING_CHOSEN_TAG: "true"}
+    cast("dict[str, str]", run.tags).update({**request.partition_tags(instance, named), **chosen})
+
+
 def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = config.get(name)
     return found if isinstance(found, Mapping) else {}
@@ -58,7 +78,7 @@ def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _assets(run: dg.DagsterRun) -> list[str]:
     """Name the assets of a run, of one dimension; a run of a whole job selects none."""
-    if run.asset_selection is None:
+    if not run.asset_selection:
         of_job = {job_name(dimension): of_dimension(dimension) for dimension in DIMENSIONS}
         return [asset.name for asset in of_job.get(run.job_name, ())]
     selected = {key.to_user_string() for key in run.asset_selection}

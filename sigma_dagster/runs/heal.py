@@ -29,8 +29,11 @@ from sigma_dagster.services import Services
 _AT_ONCE = 20
 
 
-def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> int:
-    """Take back the records of deleted rows, and write those that runs left out; return how many were left out."""
+def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> list[Block]:
+    """Take back the records of deleted rows, and write those that runs left out.
+
+    Return the blocks of these runs: nobody has checked their rows yet.
+    """
     _follow_deletions(instance, services)
     home = services.settings.dagster_home
     left = liveness.left_behind(home)
@@ -38,10 +41,12 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
         mark_dead(instance, run_id)
     ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
-    healed = 0
+    healed = []
     while runs := instance.get_runs(due, limit=_AT_ONCE):
         for run in runs:
-            healed += _heal(instance, graph, services, run)
+            if block := block_of(run, instance):
+                _heal(instance, graph, services, run, block)
+                healed.append(block)
             instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
         liveness.forget(home, run_id)
@@ -89,11 +94,9 @@ def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[d
     return [_partition(asset, *cell) for cell in sorted(wanted - present)]
 
 
-def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, run: dg.DagsterRun) -> int:
-    block = block_of(run, instance)
-    if block is None:
-        return 0
-    healed = 0
+def _heal(
+    instance: dg.DagsterInstance, graph: AssetGraph, services: Services, run: dg.DagsterRun, block: Block
+) -> None:
     for step in block.steps:
         stored = _rows(services, step, block)
         if not stored:
@@ -102,8 +105,7 @@ def _heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, r
         recorded = instance.get_materialized_partitions(key)
         lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in stored if partition not in recorded]
         tags = provenance_tags(instance, graph.get(key), run.run_id)
-        healed += record_materializations(instance, run, key, lost, tags=tags)
-    return healed
+        record_materializations(instance, run, key, lost, tags=tags)
 
 
 def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:

@@ -91,7 +91,7 @@ def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
         return
     _notes.answered = False
-    # In a while: this code is still within the finalizer.
-    again = threading.Timer(_AGAIN_SECONDS, signal.raise_signal, [signum])
+    # In a while, for this code is still within the finalizer; to the main thread, which may be waiting for something.
+    again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, signum])
     again.daemon = True
     again.start()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from resources.sources.sample import SampleSource
 from tests.support.home import CORE, GROWTH, ROOT, Home, holdings, lot
 
 FACTORS = ["market", "momentum", "quality", "size", "low_volatility", "value"]
@@ -240,3 +241,27 @@ def test_reading_commands_do_not_import_dagster(core_home: Home, arguments: list
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_version_short_help_and_completion() -> None:
+    """D4: what every command line has; -h works for each command too."""
+    home = Home(Path("/nowhere"), {})
+    assert home.sigma_here("--version").stdout.startswith("sigma-dagster ")
+    assert "--version" in home.sigma_here("-h").stdout
+    assert "--install-completion" in home.sigma_here("-h").stdout
+    assert "--equity" in home.sigma_here("plan", "-h").stdout
+
+
+def test_symbols_lists_what_the_source_has(core_home: Home) -> None:
+    """D4: every symbol of the price source, for people and for programs."""
+    listed = json.loads(core_home.sigma_here("symbols", "--json").stdout)
+    assert listed["source"] == "sample"
+    assert listed["symbols"] == sorted(SampleSource().symbols())
+    assert set(listed["symbols"]) <= set(core_home.sigma_here("symbols").stdout.split())
+
+
+def test_commands_to_copy_quote_their_arguments(core_home: Home, tmp_path: Path) -> None:
+    """G4: a name with a blank comes back as one argument."""
+    done = core_home.sigma_here("onboard", holdings(tmp_path / "new.csv", "KO"), "--name", " my book ")
+    assert "sigma show 'my book'" in done.stdout
+    assert core_home.sigma_here("show", "my book").returncode == 0

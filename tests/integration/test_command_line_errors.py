@@ -1,6 +1,9 @@
 """The command line on bad input and in a bad environment: a message, an exit status, nothing stored, no traceback."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,7 +130,7 @@ def test_wrong_arguments_are_refused(core_home: Home, arguments: list[str], said
     assert said in text.replace(" │ │ ", " ")
 
 
-@pytest.mark.parametrize("equity", ["0", "-5", "nan", "inf", "much"])
+@pytest.mark.parametrize("equity", ["0", "-5", "nan", "inf", "much", "1e-160", "1e300"])
 def test_equity_is_a_positive_number(core_home: Home, tmp_path: Path, equity: str) -> None:
     """Equity is the denominator of every weight: zero, negative and infinite ones are refused."""
     refused(core_home, "onboard", holdings(tmp_path / "new.csv", "KO"), "--equity", equity)
@@ -217,3 +220,93 @@ def test_trap_26_a_failing_source_ends_in_exit_1(
     assert core_home.sigma_here("onboard", file).returncode == 0
     assert source.fetched == ["AMD", "LLY", "LLY"]
     core_home.assert_records_are_rows()
+
+
+def test_damaged_files_are_named(core_home: Home, tmp_path: Path) -> None:
+    """D7: of all the files in a home the one that is no database is named, with what to do; nothing is overwritten."""
+    file = holdings(tmp_path / "new.csv", "AMD")
+    for broken, command in (("dagster/history/runs.db", ["onboard", file]), ("sigma.db", ["portfolios"])):
+        damaged = core_home.path / broken
+        damaged.write_bytes(b"no database at all " * 100)
+        ended = core_home.sigma_here(*command)
+        assert ended.returncode == 1
+        assert f"{damaged}: " in ended.stderr
+        assert "Move it away" in ended.stderr
+        assert damaged.read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_a_damaged_sample_is_named(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """F8: an empty or truncated file of prices ends in one line that names it."""
+    monkeypatch.setattr(sample, "DATA", tmp_path)
+    name = "sample_prices.csv.gz"
+    (tmp_path / name).write_bytes((Path(sample.__file__).with_name("data") / name).read_bytes()[:kept])
+    ended = home.sigma_here("symbols")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"{tmp_path / name}: the sample's prices are damaged")
+
+
+def test_a_dagster_database_that_does_not_answer_is_one_line(core_home: Home, tmp_path: Path) -> None:
+    """F8: the Postgres of the Dagster instance is down: its setting is named, the password is not, no traceback."""
+    url = "postgresql://me:hunter2@127.0.0.1:1/dagster"
+    ended = core_home.sigma_here("onboard", holdings(tmp_path / "new.csv", "KO"), dagster_database_url=url)
+    assert ended.returncode == 1
+    message = ended.stderr.splitlines()[-1]
+    assert "Connection refused" in message
+    assert "SIGMA_DAGSTER_DATABASE_URL" in message
+    assert "hunter2" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("{sigma} plan --json >&-", 1, "standard output is closed"),
+        ("{sigma} symbols --json | head -1", 0, ""),
+        ("{sigma} symbols | head -1", 0, ""),
+    ],
+)
+def test_closed_output_and_closed_pipes(core_home: Home, script: str, status: int, said: str) -> None:
+    """D4, F8: closed standard output is a message, a reader that has enough is none."""
+    (sigma,), environment = core_home.command()
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", script.format(sigma=sigma)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert said in done.stderr
+    assert bool(done.stderr) is bool(said)
+
+
+def test_reading_works_on_a_home_that_cannot_be_written(core_home: Home) -> None:
+    """G4, D7: show, plan and portfolios read it; what must write names the path and SIGMA_HOME."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() == 0 and not setpriv:
+        pytest.skip("root writes everywhere; setpriv (util-linux) takes that from it")
+    gone = "-dac_override,-dac_read_search"
+    powers = [setpriv or "", f"--bounding-set={gone}", f"--inh-caps={gone}"] if os.geteuid() == 0 else []
+    for path in (*core_home.path.rglob("*"), core_home.path):
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        for arguments, status in (
+            (["portfolios"], 0),
+            (["show", "core"], 0),
+            (["plan"], 0),
+            (["refresh", "--as-of", "2022-12-23"], 1),
+        ):
+            command, environment = core_home.command(*arguments)
+            done = subprocess.run([*powers, *command], env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+            assert done.returncode == status, (arguments, done.stderr)
+            assert "Traceback" not in done.stderr
+        assert str(core_home.path) in done.stderr
+        assert "SIGMA_HOME" in done.stderr
+    finally:
+        for path in (core_home.path, *core_home.path.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_escapes_of_a_file_do_not_reach_the_terminal(core_home: Home, tmp_path: Path) -> None:
+    """F5: a header with an escape and a bidirectional mark is shown with both written out."""
+    file = tmp_path / "new.csv"
+    file.write_text("symbol,quantity,entry_price,entry_date,se\x1b[31mct\u202eor\nKO,1,50,2021-06-15,x\n")
+    ended = core_home.sigma_here("plan", file)
+    assert ended.stderr == "Ignored columns: se\\x1b[31mct\\u202eor\n"

@@ -14,9 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from assets.catalogue import BY_NAME
+from benchmarks.web import ask, free_port, kill, wait_for
 from resources.database.tables import factor_exposure
 from tests.support.home import GROWTH, LAST, PORTFOLIO_TABLES, TABLES, Home
-from tests.support.ui import ask, free_port, kill, running, wait_for
+from tests.support.ui import running
 
 pytestmark = pytest.mark.daemon
 

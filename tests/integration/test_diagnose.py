@@ -45,6 +45,7 @@ def diagnose(home: Home, symbol: str, model: FactorModel = SAMPLE_5, up_to: date
 
 
 def test_ours_are_the_numbers_that_are_stored(read_home: Home, told: dict[str, Any]) -> None:
+    """A diagnosis shows the very betas that the cache holds, not others."""
     (row,) = (
         row for row in read_home.numbers("factor_exposure") if (row["symbol"], row["session"]) == ("KO", "2022-12-28")
     )
@@ -96,6 +97,7 @@ def test_influential_sessions_are_those_whose_omission_moves_the_fit_most(
 
 
 def test_an_earlier_session(read_home: Home) -> None:
+    """`--as-of` examines the regression of that session."""
     found = diagnose(read_home, "KO", up_to=date(2022, 7, 4))  # a holiday, a Monday
     assert found.as_of == date(2022, 7, 1)
     assert len(found.influential) == 5
@@ -103,6 +105,7 @@ def test_an_earlier_session(read_home: Home) -> None:
 
 
 def test_the_table_shows_both_errors_and_is_narrow(read_home: Home) -> None:
+    """The table has ordinary and robust standard errors, and fits a terminal of 80 columns."""
     done = read_home.sigma("diagnose", "KO")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("KO, window 2021-12-29..2022-12-28, 252 sessions")
@@ -123,6 +126,7 @@ def model_of(path: Path, method: str) -> FactorModel:
 
 
 def test_ridge_is_held_against_least_squares(read_home: Home, tmp_path: Path, window: pd.DataFrame) -> None:
+    """A shrunk beta stands beside the least-squares one that it was shrunk from."""
     found = diagnose(read_home, "KO", model_of(tmp_path / "m.toml", "ridge"))
     fit = smf.ols("KO ~ market + value", window).fit()
     market, value = found.factors
@@ -148,6 +152,7 @@ def test_bayes_shows_prior_data_and_posterior(read_home: Home, tmp_path: Path, w
 
 
 def test_univariate_fits_are_looked_at_one_by_one(read_home: Home, tmp_path: Path, window: pd.DataFrame) -> None:
+    """With univariate fits, every factor is examined in a regression of its own."""
     found = diagnose(read_home, "KO", model_of(tmp_path / "m.toml", "univariate"))
     for one in found.factors:
         fit = smf.ols(f"KO ~ {one.factor}", window).fit(cov_type="HAC", cov_kwds={"maxlags": 4})
@@ -163,6 +168,7 @@ def test_univariate_fits_are_looked_at_one_by_one(read_home: Home, tmp_path: Pat
 
 
 def test_a_symbol_that_is_a_factor_has_no_residuals(read_home: Home) -> None:
+    """A proxy is explained in full: no residual statistics of rounding errors are shown."""
     found = diagnose(read_home, "MTUM")
     assert {one.factor: round(one.beta, 9) for one in found.factors} == {
         name: float(name in ("market", "momentum")) for name in SAMPLE_5.factor_names
@@ -172,6 +178,7 @@ def test_a_symbol_that_is_a_factor_has_no_residuals(read_home: Home) -> None:
 
 
 def test_a_fit_that_failed_gives_its_reason(core_home: Home) -> None:
+    """A fit that was refused says why, and shows no numbers."""
     with core_home.sql() as connection:
         connection.execute(
             "UPDATE daily_price SET close = NULL, absence = 'no trade' WHERE symbol = 'KO' AND session > '2022-12-15'"
@@ -185,6 +192,7 @@ def test_a_fit_that_failed_gives_its_reason(core_home: Home) -> None:
 
 
 def test_a_gap_is_left_out_on_both_sides(core_home: Home, window: pd.DataFrame) -> None:
+    """A session without a price costs the return into it and the one out of it, nothing else."""
     with core_home.sql() as connection:
         connection.execute(
             "UPDATE daily_price SET close = NULL, absence = 'no trade' WHERE symbol = 'KO' AND session = '2022-08-10'"
@@ -199,6 +207,7 @@ def test_a_gap_is_left_out_on_both_sides(core_home: Home, window: pd.DataFrame) 
 
 @pytest.mark.parametrize("symbol", ["NVDA", "", "a\x1bb", "x" * 300])
 def test_a_symbol_that_is_not_stored(read_home: Home, symbol: str) -> None:
+    """An unknown symbol is a message with exit status 2."""
     done = read_home.sigma("diagnose", symbol)
     assert (done.returncode, done.stdout) == (2, "")
     assert "are stored" in done.stderr
@@ -208,7 +217,8 @@ def test_a_symbol_that_is_not_stored(read_home: Home, symbol: str) -> None:
 
 
 def test_before_the_first_stored_price(read_home: Home) -> None:
+    """A session before the stored prices is a message with exit status 2."""
     with pytest.raises(MissingInputsError, match="no prices of 'KO' are stored up to 2015-01-02"):
         diagnose(read_home, "KO", up_to=date(2015, 1, 2))
-    with pytest.raises(MissingInputsError, match=r"No daily prices are stored of KO, .* which these rows look back on"):
+    with pytest.raises(MissingInputsError, match=r"No prices are stored of KO, .* the rows of 2021-01-04 look back on"):
         diagnose(read_home, "KO", up_to=date(2021, 1, 4))

@@ -105,6 +105,7 @@ DEATHS = [
 def test_a_killed_process_leaves_whole_batches_and_repeating_the_rest_doubles_nothing(
     location: str, statement: str, occurrence: int
 ) -> None:
+    """A kill while recording leaves whole batches; writing the rest leaves each partition recorded once."""
     open_storage(location).dispose()
     total = BATCH_SIZE * 2 + 500
     assert start(location, 0, total, statement, occurrence).wait(60) == -signal.SIGKILL
@@ -122,6 +123,7 @@ def test_a_killed_process_leaves_whole_batches_and_repeating_the_rest_doubles_no
 
 
 def test_four_processes_start_and_record_at_once(location: str) -> None:
+    """Four processes that record at once lose and double nothing."""
     share = BATCH_SIZE + 500
     processes = [start(location, i * share, (i + 1) * share) for i in range(4)]
     assert [process.wait(90) for process in processes] == [0, 0, 0, 0]
@@ -129,6 +131,7 @@ def test_four_processes_start_and_record_at_once(location: str) -> None:
 
 
 def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
+    """A kill while the event log is made leaves no half-made one behind."""
     location = str(tmp_path / "event_log")
     code = (
         "import os, signal, pathlib; pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"

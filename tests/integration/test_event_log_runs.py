@@ -133,6 +133,7 @@ def stale(instance: dg.DagsterInstance, partition: str, code_version: str | None
 def test_the_instance_and_what_other_processes_make_of_its_reference_use_the_class(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Every process that opens the instance stores events through our class."""
     monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         expected = yaml.safe_load((home / "dagster.yaml").read_text())["event_log_storage"]["class"]
@@ -143,6 +144,7 @@ def test_the_instance_and_what_other_processes_make_of_its_reference_use_the_cla
 
 
 def test_a_run_with_the_tag_records_what_it_wrote_and_nothing_else(instance: dg.DagsterInstance) -> None:
+    """A planned run records exactly the partitions that it wrote."""
     result = run(instance, DEFERRED)
     for key in (PRICES, BETAS):
         assert instance.get_materialized_partitions(key) == block("AAPL", "MSFT")
@@ -158,6 +160,7 @@ def test_a_run_with_the_tag_records_what_it_wrote_and_nothing_else(instance: dg.
 def test_a_run_without_the_tag_records_its_whole_block_in_batches(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run from the UI records all that it was asked for, by batches."""
     batches: list[int] = []
     store = type(instance.event_log_storage).store_event_batch
 
@@ -174,6 +177,7 @@ def test_a_run_without_the_tag_records_its_whole_block_in_batches(
 
 
 def test_a_backfill_over_recorded_partitions_adds_to_their_history(instance: dg.DagsterInstance) -> None:
+    """Recording a partition again keeps its history."""
     first, second = run(instance, DEFERRED), run(instance, {}, days=(28, 28))
     assert instance.get_materialized_partitions(BETAS) == block("AAPL", "MSFT") | block("KO", days=(28,))
     page = instance.fetch_materializations(
@@ -188,6 +192,7 @@ def test_a_backfill_over_recorded_partitions_adds_to_their_history(instance: dg.
 def test_staleness_is_the_same_with_and_without_the_tag(
     instance: dg.DagsterInstance, tags: dict[str, str], code_version: str | None
 ) -> None:
+    """The UI calls the same partitions stale, whoever recorded them."""
     partition = "2022-12-28|AAPL"
     fresh = {"daily_prices": StaleStatus.FRESH, "betas": StaleStatus.FRESH}
     assert set(stale(instance, partition, code_version).values()) == {StaleStatus.MISSING}
@@ -210,6 +215,8 @@ def test_staleness_is_the_same_with_and_without_the_tag(
 
 
 def test_the_tags_are_those_that_dagster_gives(instance: dg.DagsterInstance) -> None:
+    """Provenance tags of ours equal those of Dagster."""
+
     def tags_of(result: dg.ExecuteInProcessResult) -> list[dict[str, str]]:
         recorded = events(instance, result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
         materializations = [event.asset_materialization for event in recorded]
@@ -222,6 +229,8 @@ def test_the_tags_are_those_that_dagster_gives(instance: dg.DagsterInstance) -> 
 
 
 def test_a_failed_step_leaves_what_it_recorded_before_and_its_run_as_the_latest(instance: dg.DagsterInstance) -> None:
+    """A failure takes back nothing that was recorded, and the UI names the run that failed."""
+
     @dg.asset(partitions_def=DATES, backfill_policy=dg.BackfillPolicy.single_run())
     def report(context: dg.AssetExecutionContext) -> None:
         record_planned(context.instance, context.run, context.asset_key)
@@ -238,6 +247,7 @@ def test_a_failed_step_leaves_what_it_recorded_before_and_its_run_as_the_latest(
 
 
 def test_recording_works_on_an_instance_with_dagsters_own_storage() -> None:
+    """The recorder needs no storage class of ours."""
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("symbol", SYMBOLS)
         assert not isinstance(instance.event_log_storage, SqliteEventLog)

@@ -104,7 +104,7 @@ def test_trap_26_only_a_failure_of_the_source_ends_the_fetching(home: Home) -> N
         home.onboard(lots("AMD MRK PEP"), "three", source=source)
     text = str(failed.value)
     assert "MRK: the key is refused" in text
-    assert "Kept: the prices of 7 symbols fetched. Not tried: PEP" in text
+    assert "Kept: the prices of 1 symbol fetched. Not tried: PEP" in text
     assert source.fetched[-1] == "MRK"
     assert home.query("SELECT symbol, outcome FROM pending_fetch ORDER BY 1") == [("MRK", "left"), ("PEP", "left")]
     assert sessions_of(home, "factor_exposure", "AMD")[-1] == "2022-12-28"

@@ -147,7 +147,7 @@ def test_other_lots_replace_a_portfolio(core_home: Home) -> None:
     assert core_home.rows("factor_exposure") == symbols
     assert core_home.numbers("portfolio_factor_exposure", "other") == other
     assert core_home.query("SELECT symbol FROM position WHERE portfolio_id NOT IN (SELECT id FROM portfolio)") == []
-    assert core_home.recorded("portfolio_volatility")[f"{LAST}|core"] == 2  # Dagster keeps the history
+    assert core_home.recorded("portfolio_volatility")[f"{LAST}|core"] == 1  # its first was taken back
 
 
 def test_equity_is_part_of_a_portfolio(core_home: Home) -> None:

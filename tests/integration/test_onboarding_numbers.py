@@ -65,7 +65,10 @@ def test_realized_volatility_is_that_of_numpy(read_home: Home, returns: dict[str
 def test_portfolio_rows_follow_from_symbol_rows_and_positions(
     read_home: Home, returns: dict[str, dict[str, float]], portfolio: str, session: str
 ) -> None:
-    """Weights are quantity times close by gross value; exposures and the volatility of returns follow by hand."""
+    """Weights are quantity times close by gross value; exposures and volatility follow by hand.
+
+    Standard errors are HC3 of the regression of the returns that these weights would have had (statsmodels).
+    """
     held = read_home.query(
         "SELECT p.symbol, quantity * close FROM position p JOIN portfolio f ON f.id = portfolio_id "
         "JOIN daily_price d ON d.symbol = p.symbol AND d.session = ? WHERE f.name = ? AND entry_date <= d.session",
@@ -77,11 +80,14 @@ def test_portfolio_rows_follow_from_symbol_rows_and_positions(
     assert len(weights) == {"core": 10, "growth": 15}[portfolio]
     betas = {row["symbol"]: row for row in read_home.numbers("factor_exposure") if row["session"] == session}
     (row,) = [r for r in read_home.numbers("portfolio_factor_exposure", portfolio) if r["session"] == session]
-    for factor in FACTORS:
+    market = window(returns["SP500"], session, 252)
+    styles = [window(returns[proxy], session, 252) - market for proxy in SPREADS.values()]
+    book = sum(weight * window(returns[symbol], session, 252) for symbol, weight in weights.items())
+    robust = sm.OLS(book, sm.add_constant(np.column_stack([market, *styles]))).fit().get_robustcov_results("HC3")
+    for factor, error in zip(FACTORS, robust.bse[1:], strict=True):
         by_hand = sum(weight * betas[symbol][f"beta_{factor}"] for symbol, weight in weights.items())
-        error = np.sqrt(sum((weight * betas[symbol][f"se_{factor}"]) ** 2 for symbol, weight in weights.items()))
         assert row[f"exposure_{factor}"] == pytest.approx(by_hand, rel=1e-12, abs=1e-12)
-        assert row[f"se_{factor}"] == pytest.approx(error, rel=1e-12)
+        assert row[f"se_{factor}"] == pytest.approx(error, rel=1e-9)
     assert (row["gross"], row["net"], row["denominator"]) == pytest.approx((gross, gross, gross), rel=1e-12)
     assert (row["weight_basis"], row["entry_share"]) == ("market", 0.0)
     assert row["weight_coverage"] == pytest.approx(1.0, abs=1e-14)

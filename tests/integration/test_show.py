@@ -103,6 +103,7 @@ def oracle(returns: pd.DataFrame) -> Oracle:
 
 
 def test_json_has_every_name(shown: dict[str, Any]) -> None:
+    """`sigma show --json` has every name that docs/json.md lists."""
     assert shown.keys() >= NAMED_BY_THE_ISSUE
     assert (shown["portfolio"], shown["as_of"], shown["reason"]) == ("core", "2022-12-28", None)
     assert shown["factor_model"] == SAMPLE_5.key
@@ -111,11 +112,12 @@ def test_json_has_every_name(shown: dict[str, Any]) -> None:
     for by_factor in (shown["exposures"], shown["standard_errors"], *(split["factors"] for split in splits)):
         assert tuple(by_factor) == SAMPLE_5.factor_names
     for position in shown["positions"]:
-        named = {"symbol", "asset_class", "weight", "price_basis", "quality", "n_obs", "r_squared"}
+        named = {"symbol", "asset_class", "weight", "price_basis", "unvalued", "quality", "n_obs", "r_squared"}
         assert position.keys() == named
 
 
 def test_exposures_are_the_regressions_of_the_weighted_positions(shown: dict[str, Any], oracle: Oracle) -> None:
+    """A portfolio's exposures are its weights times the betas of its symbols."""
     for name, value in shown["exposures"].items():
         assert value == pytest.approx(oracle.b[name], abs=1e-9)
     robust = oracle.fit.get_robustcov_results("HC3").bse[1:]
@@ -126,6 +128,7 @@ def test_exposures_are_the_regressions_of_the_weighted_positions(shown: dict[str
 
 
 def test_volatility_is_that_of_todays_weights(shown: dict[str, Any], oracle: Oracle) -> None:
+    """Volatility is that of the returns which today's weights would have had."""
     series = oracle.series.iloc[-273:]
     year = series.iloc[-252:] ** 2
     mean = {k: year.iloc[-k:].mean() for k in (1, 5, 21, 252)}
@@ -156,6 +159,7 @@ def test_volatility_is_that_of_todays_weights(shown: dict[str, Any], oracle: Ora
 
 
 def test_values_at_risk_stand_in_dollars_too(shown: dict[str, Any], oracle: Oracle) -> None:
+    """Every value at risk stands in dollars beside its share."""
     assert shown["gross"] == shown["net"] == shown["denominator"] == pytest.approx(oracle.gross, rel=1e-12)
     assert shown["covered_value"] == pytest.approx(oracle.gross, rel=1e-12)
     for name in LOSSES:
@@ -212,6 +216,7 @@ def test_returns_are_those_of_the_lots_held_since_the_day_before(read_home: Home
 
 
 def test_positions_are_those_held_the_largest_first(shown: dict[str, Any], oracle: Oracle) -> None:
+    """Positions held at the session are listed, the largest first."""
     ordered = oracle.weight.sort_values(ascending=False)
     assert [one["symbol"] for one in shown["positions"]] == list(ordered.index)
     for one in shown["positions"]:
@@ -233,6 +238,7 @@ def test_an_earlier_session_is_read_as_it_was(read_home: Home) -> None:
 
 
 def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home) -> None:
+    """The page fits 100 columns and opens with the total market exposure."""
     lines = read_home.sigma("show", "growth").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("growth as of 2022-12-28")
@@ -293,6 +299,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_the_basis_of_each_price_is_said(mixed: Home) -> None:
+    """Each position says whether its price is the market's, stale, or that of its entry."""
     found = {one.symbol: one for one in read(mixed, "mixed").positions}
     assert {name: one.price_basis for name, one in found.items()} == {
         "AAPL": "market",
@@ -329,6 +336,7 @@ def test_positions_are_the_ones_that_the_stored_row_was_made_of(mixed: Home, day
 
 
 def test_a_portfolio_that_sold_everything_says_so(mixed: Home) -> None:
+    """A portfolio without positions says so and has no numbers."""
     found = read(mixed, "sold")
     assert (found.as_of, found.reason, found.positions) == (LAST, "No active position", ())
     assert set(found.exposures.values()) == {None}
@@ -338,6 +346,7 @@ def test_a_portfolio_that_sold_everything_says_so(mixed: Home) -> None:
 
 
 def test_what_has_no_exposures_says_so_and_is_not_zero(mixed: Home) -> None:
+    """What has no beta is shown as unknown, never as 0."""
     found = read(mixed, "mixed")
     one = {position.symbol: position for position in found.positions}
     assert (one["LOFT-7"].quality, one["LOFT-7"].n_obs, one["LOFT-7"].r_squared) == (None, None, None)
@@ -350,6 +359,7 @@ def test_what_has_no_exposures_says_so_and_is_not_zero(mixed: Home) -> None:
 
 
 def test_low_coverage_is_shown_in_a_line(mixed: Home) -> None:
+    """When numbers describe a part of the value only, a line says so."""
     found = read(mixed, "mixed")
     covered = sum(abs(one.weight or 0) for one in found.positions if one.symbol in ("AAPL", "KO"))
     assert found.weight_coverage == pytest.approx(covered, abs=1e-12)
@@ -364,6 +374,7 @@ def test_low_coverage_is_shown_in_a_line(mixed: Home) -> None:
 
 
 def test_rows_that_are_gone_end_in_a_message(core_home: Home) -> None:
+    """Rows that were deleted meanwhile are a message, not a traceback."""
     for table, condition in (("daily_price", "symbol = 'SP500' AND session = '2022-12-28'"), ("factor_exposure", "1")):
         with core_home.sql() as connection:
             connection.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608
@@ -411,6 +422,7 @@ def test_two_models_live_side_by_side(core_home: Home, tmp_path: Path, method: s
 
 
 def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None:
+    """Betas that do not add up are not added up: the split is unknown, with the reason."""
     setting = write_model(tmp_path / "model.toml", "univariate")
     core_home.onboard(CORE, model=model_file.read(setting))
     found = read(core_home, "core", model_file.read(setting))
@@ -438,6 +450,7 @@ def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_before_anything_is_stored(home: Home, setting: str, said: str) -> None:
+    """A model whose proxies the source lacks is refused, and nothing is stored."""
     home.create()
     for command in (("onboard", CORE), ("plan", CORE), ("plan",)):
         done = home.sigma(*command, factor_model=setting)
@@ -456,6 +469,7 @@ class Listings(RecordedSource):
 
 
 def test_the_live_model_computes_from_its_own_proxies(home: Home) -> None:
+    """The model `us-6` is computed from the prices of its own proxies."""
     model = model_file.choose("us-6", ())
     done = home.onboard([lot("AAPL"), lot("KO")], "pair", source=Listings(), model=model).to_json()
     assert done["api_calls"] == 2 + len(model.proxies)

@@ -17,6 +17,7 @@ FIELDS = {"case": str, "size": str, "method": str, "cpu_seconds": float, "wall_s
 
 
 def test_the_committed_results_follow_the_schema_and_have_ours_in_every_comparison() -> None:
+    """The committed measurements have the documented form, and ours in each of them."""
     rows = json.loads(report.RESULTS.read_text(encoding="utf-8"))
     for row in rows:
         assert {name: type(row[name]) for name in FIELDS} == FIELDS
@@ -33,6 +34,7 @@ def test_the_committed_results_follow_the_schema_and_have_ours_in_every_comparis
 @pytest.mark.parametrize("sessions", [3, 1])
 @pytest.mark.parametrize("method", ["per_date_loop", "rolling_ols", "polars_ols", "lstsq"])
 def test_the_methods_of_ols_give_the_same_betas(method: str, sessions: int) -> None:
+    """What is compared in speed computes the same betas."""
     if method == "polars_ols":
         pytest.importorskip("polars_ols", reason="installed by make bench")
     panel = simulate(4, sessions, BETA_WINDOW)
@@ -42,6 +44,7 @@ def test_the_methods_of_ols_give_the_same_betas(method: str, sessions: int) -> N
 
 
 def test_a_sample_is_a_part_of_the_same_work() -> None:
+    """A sampled method does a part of the very same work."""
     panel = simulate(6, 8, BETA_WINDOW)
     sample = panel.sample(3, 2)
     assert sample.share(panel) == 6 / 48
@@ -49,11 +52,13 @@ def test_a_sample_is_a_part_of_the_same_work() -> None:
 
 
 def test_the_methods_of_ridge_give_the_same_betas() -> None:
+    """What is compared in speed computes the same ridge betas."""
     panel = simulate(4, 3, BETA_WINDOW)
     np.testing.assert_allclose(regressions.sklearn_ridge(panel), regressions.ours_ridge(panel), rtol=0, atol=1e-12)
 
 
 def test_the_methods_of_har_give_the_same_forecasts() -> None:
+    """What is compared in speed computes the same forecasts."""
     returns = with_gaps(simulate(5, 300, 1), 0.05).returns
     np.testing.assert_allclose(forecasts.pandas_forecast(returns), forecasts.ours(returns), rtol=1e-12)
 
@@ -68,6 +73,7 @@ def test_the_methods_of_portfolio_give_the_same_numbers() -> None:
 
 
 def test_the_median_of_a_sampled_method_is_scaled_up_and_says_so() -> None:
+    """Seconds of a sample are scaled to all of the work, and marked."""
     row, whole = compare("case", "1x1", [pure("sample", lambda: sum(range(10**5)), 0.001), pure("ours", dict)], 3)
     assert row.sampled
     assert row.cpu_seconds > 100 * whole.cpu_seconds
@@ -75,6 +81,7 @@ def test_the_median_of_a_sampled_method_is_scaled_up_and_says_so() -> None:
 
 
 def test_results_replace_those_of_the_cases_that_ran_and_keep_the_others(tmp_path: Path) -> None:
+    """A run of some cases leaves the results of the others."""
     path = tmp_path / "results.json"
     for row in (Row("ols", "1x1", "old", 1.0, 1.0, False), Row("har", "1x1", "ours", 1.0, 1.0, True, 2.5)):
         report.write([row], path)
@@ -84,6 +91,7 @@ def test_results_replace_those_of_the_cases_that_ran_and_keep_the_others(tmp_pat
 
 
 def test_a_goal_is_judged_by_the_rows_of_its_case_only() -> None:
+    """A goal is met or missed by its own case."""
     goal = report.Goal("ols", "5x5", 8, "polars_ols")
     rows = [Row("ols", "5x5", "ours", 1.0, 1.0, False), Row("ols", "5x5", "polars_ols", 9.0, 1.0, False)]
     assert str(goal.judge(rows)).startswith("met")

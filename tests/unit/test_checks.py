@@ -1,22 +1,27 @@
-"""The freshness check of factor proxies: asked of sources that follow the market, of each proxy by itself."""
+"""The asset checks: the freshness of each factor proxy, and what is asked after runs that wrote a part of the rows."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from assets import checks
+from assets import checks, questions
 from assets.catalogue import BY_NAME
-from assets.checks import MAX_SESSIONS_BEHIND, stale_proxies
 from assets.factor_models import SAMPLE_5
+from assets.questions import MAX_SESSIONS_BEHIND, Asked, stale_proxies
+from assets.shared.block import Block
 from resources import calendar
-from resources.database import prices
+from resources.database import deletions, prices
 from resources.database.engine import Database
 from resources.database.prices import Answer
-from resources.database.tables import daily_price
+from resources.database.tables import daily_price, factor_exposure
 from resources.sources.base import PriceRow, PriceSource
 from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.services import Services
 from tests.support.home import LAST, Home
 from tests.support.sources import LiveSource, RecordedSource
 
@@ -88,7 +93,7 @@ def test_prices_that_nobody_made_are_named(database: Database) -> None:
     with database.write() as connection:
         prices.store(connection, answers, look_back=5)
     with database.read() as connection:
-        assert checks.doubtful_prices(connection, DAYS[1], LAST) == [
+        assert questions.doubtful_prices(connection, DAYS[1], LAST) == [
             *(f"EQUAL {day} (the same for 5 sessions)" for day in DAYS[7:]),
             f"STALE {DAYS[7]} (the close before, all day)",
         ]
@@ -104,9 +109,88 @@ def test_a_move_over_40_percent_without_a_split_is_named(core_home: Home, split:
         )
     services = core_home.environment()
     with core_home.instance() as instance:
-        result = checks.CHECKS["prices_continuous"].evaluate(
-            BY_NAME["daily_prices"], instance, services.database, services.model
-        )
+        asset, check = BY_NAME["daily_prices"], checks.CHECKS["prices_continuous"]
+        result = check.answer(asset, check.question(Asked(asset, instance, services.database, services.model)))
     services.database.engine.dispose()
     assert result.passed is not named
     assert (f"KO {LAST}" in (result.description or "")) is named
+
+
+CONTINUOUS = dg.AssetCheckKey(dg.AssetKey("daily_prices"), "prices_continuous")
+KO, AAPL, OLD = "KO", "AAPL", date(2022, 6, 1)
+
+
+class Answers:
+    """The check of price moves in a home, and its latest answer."""
+
+    def __init__(self, services: Services, instance: dg.DagsterInstance) -> None:
+        self._services, self._instance = services, instance
+
+    def jump(self, symbol: str, session: date, factor: float) -> None:
+        """Multiply a stored close."""
+        price = daily_price.c
+        change = sa.update(daily_price).values(close=price.close * factor)
+        with self._services.database.write() as connection:
+            connection.execute(change.where(price.symbol == symbol, price.session == session))
+
+    def after(self, *symbols: str, first: date = LAST, last: date = LAST) -> tuple[bool, str | None]:
+        """Answer the checks as after runs of blocks of prices; give whether the moves passed, and who does not."""
+        blocks = [Block.of_keys(["daily_prices"], [symbol], first, last) for symbol in symbols]
+        checks.evaluate(self._instance, self._services.database, self._services.model, live=False, blocks=blocks)
+        (record,) = self._instance.event_log_storage.get_asset_check_execution_history(CONTINUOUS, limit=1)
+        answer = record.event.dagster_event.asset_check_evaluation_data
+        return answer.passed, answer.description
+
+
+@pytest.fixture
+def answers(core_home: Home) -> Iterator[Answers]:
+    services = core_home.environment()
+    with core_home.instance() as instance:
+        yield Answers(services, instance)
+    services.database.engine.dispose()
+
+
+def test_a_failed_check_about_other_rows_stays_failed(answers: Answers) -> None:
+    """What offends is remembered until it offends no more, whatever is computed elsewhere meanwhile."""
+    assert answers.after(KO) == (True, None)
+    answers.jump(KO, OLD, 10)
+    named = "2 do not: KO 2022-06-01, KO 2022-06-02"
+    assert answers.after(KO, first=OLD, last=OLD) == (False, named)
+    assert answers.after(AAPL) == (False, named)
+    assert answers.after() == (False, named)
+    answers.jump(AAPL, LAST, 10)
+    assert answers.after(AAPL) == (False, "3 do not: AAPL 2022-12-28, KO 2022-06-01, KO 2022-06-02")
+    answers.jump(KO, OLD, 0.1)
+    assert answers.after() == (False, "1 do not: AAPL 2022-12-28")
+    answers.jump(AAPL, LAST, 0.1)
+    assert answers.after() == (True, None)
+
+
+def test_a_move_to_the_close_after_the_block_is_seen(answers: Answers) -> None:
+    """A close that a run wrote makes two moves: from the session before it, and to the one after it."""
+    assert answers.after(KO) == (True, None)
+    answers.jump(KO, OLD, 10)
+    assert answers.after(KO, first=OLD, last=OLD)[1] == "2 do not: KO 2022-06-01, KO 2022-06-02"
+
+
+def test_a_check_that_was_never_answered_is_asked_of_all_rows(answers: Answers, core_home: Home) -> None:
+    """Of an older release, say, which did not write down which keys offend."""
+    assert answers.after(KO) == (True, None)
+    answers.jump(KO, OLD, 10)
+    with closing(sqlite3.connect(core_home.path / "dagster/event_log/event_log.db")) as connection, connection:
+        connection.execute("DELETE FROM asset_check_executions")
+    assert answers.after(AAPL) == (False, "2 do not: KO 2022-06-01, KO 2022-06-02")
+
+
+def test_a_record_without_row_is_named_where_rows_were_deleted(answers: Answers, core_home: Home) -> None:
+    """Rows that a price correction deleted are of no block: the note of the deletion says where to look."""
+    key = dg.AssetCheckKey(dg.AssetKey("factor_exposures"), "recorded_partitions_have_rows")
+    services = core_home.environment()
+    table = factor_exposure
+    with services.database.write() as connection:
+        deletions.delete_results(connection, table, table.c.symbol == KO, table.c.session == LAST)
+    services.database.engine.dispose()
+    answers.after(AAPL)
+    with core_home.instance() as instance:
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert record.event.dagster_event.asset_check_evaluation_data.description == "1 do not: 2022-12-28|KO"

@@ -16,6 +16,7 @@ MODELS = (ROOT / "docs" / "factor-models.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("table", ["forecast_table", "split_table", "ratio_table", "coverage_table", "trend_table"])
 def test_the_tables_are_what_is_computed(table: str) -> None:
+    """The figures in docs/numerics.md are those that the code gives."""
     computed = "\n".join(getattr(sample_figures, table)())
     assert f"\n\n{computed}\n\n" in DOCUMENT
 
@@ -33,6 +34,7 @@ def test_the_forecast_meets_its_bound_and_the_years_it_loses_are_named() -> None
 
 
 def test_the_example_of_a_model_file_is_one(tmp_path: Path) -> None:
+    """The model file in the docs can be used as it stands."""
     (example,) = re.findall(r"```toml\n(.*?)```", MODELS, flags=re.DOTALL)
     file = tmp_path / "model.toml"
     file.write_text(example)
@@ -43,6 +45,7 @@ def test_the_example_of_a_model_file_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", BUILT_IN.values(), ids=list(BUILT_IN))
 def test_the_built_in_models_are_those_of_the_code(model: FactorModel) -> None:
+    """The docs list the built-in models as the code has them."""
     (row,) = re.findall(rf"^\| `{model.name}` \| .*\| (.*) \|$", MODELS, flags=re.MULTILINE)
     pairs = {factor.name: " - ".join(filter(None, (factor.proxy, factor.minus))) for factor in model.factors}
     assert dict(text.split(" ", 1) for text in row.split("; ")) == pairs

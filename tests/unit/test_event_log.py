@@ -282,6 +282,7 @@ def histories(storage: SqlEventLogStorage) -> Iterator[dict[object, object]]:
 def test_every_read_gives_what_it_gives_through_dagsters_own_class(
     make: Callable[[str], SqlEventLogStorage], stock: str, ours: str
 ) -> None:
+    """Each public read of the event log gives the same through Dagster's class and ours."""
     # Of Dagster's classes only the one with two files deletes the events of a wiped asset; the others hide them.
     deleted = {"events", (BETAS, "changed versions")} if stock == "SqliteEventLogStorage" else set()
     for chapter, (theirs, found) in enumerate(zip(histories(make(stock)), histories(make(ours)), strict=True)):
@@ -293,6 +294,7 @@ def test_every_read_gives_what_it_gives_through_dagsters_own_class(
 def test_a_run_that_records_itself_reads_like_one_recorded_by_dagsters_own_class(
     make: Callable[[str], SqlEventLogStorage], stock: str, ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What a run records by itself reads as if Dagster had recorded it."""
     monkeypatch.setattr("resources.dagster_storage.event_log.get_current_timestamp", lambda: 1234.5)
     found = []
     for storage in (make(stock), make(ours)):
@@ -323,6 +325,7 @@ def recorded(storage: SqlEventLogStorage, asset: dg.AssetKey = PRICES) -> list[s
 
 
 def test_partitions_are_recorded_in_their_order_over_several_transactions(storage: BatchedEventLogStorage) -> None:
+    """Partitions keep their order over the limit of one transaction."""
     partitions = symbols(BATCH_SIZE + 10)
     partitions.reverse()
     assert record(storage, PRICES, iter(partitions)) == len(partitions)
@@ -359,6 +362,7 @@ FAILURES = [
 def test_a_batch_that_fails_anywhere_stores_nothing(
     storage: BatchedEventLogStorage, statement: str, occurrence: int
 ) -> None:
+    """A batch that fails at any statement leaves nothing behind."""
     record(storage, REPORT, [("core", {})])
     before = rows(storage)
     with failing_at(statement, occurrence), pytest.raises(OSError, match="disk full"):
@@ -377,6 +381,7 @@ def rows(storage: SqlEventLogStorage) -> dict[str, int]:
 def test_dagsters_second_attempt_after_a_failed_batch_stores_each_event_once(
     storage: BatchedEventLogStorage, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Dagster's one-by-one attempt after a failed batch doubles nothing."""
     instance = dg.DagsterInstance.ephemeral()
     instance._event_storage = storage
     events = [materialized("run-1", 1.0 + i, PRICES, partition) for i, (partition, _) in enumerate(symbols(20))]
@@ -391,6 +396,7 @@ def test_dagsters_second_attempt_after_a_failed_batch_stores_each_event_once(
 def test_batches_of_other_events_are_left_to_dagsters_class(
     storage: BatchedEventLogStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Events that are no materializations are stored by Dagster's own code."""
     monkeypatch.setattr(BatchedEventLogStorage, "_store_rows", None)
     ours = {Type.ASSET_MATERIALIZATION, Type.ASSET_MATERIALIZATION_PLANNED}
     others = [batch for batch in first_run() if batch[0].dagster_event_type not in ours or len(batch) == 1]
@@ -428,6 +434,7 @@ def test_events_of_one_asset_become_visible_in_the_order_of_their_ids(storage: B
 
 
 def test_a_watched_run_is_seen_live_while_other_connections_are_open(storage: BatchedEventLogStorage) -> None:
+    """The live page of a run shows events as they come."""
     seen: list[str] = []
     done = threading.Event()
 
@@ -446,6 +453,7 @@ def test_a_watched_run_is_seen_live_while_other_connections_are_open(storage: Ba
 
 
 def test_a_run_can_be_deleted_that_has_more_events_than_sqlite_takes_parameters(make: Callable[[str], Any]) -> None:
+    """A run of any size can be deleted."""
     storage = make("SqliteEventLog")
     record(storage, PRICES, symbols(200))
 
@@ -464,6 +472,7 @@ def test_a_run_can_be_deleted_that_has_more_events_than_sqlite_takes_parameters(
 def test_a_storage_switches_batching_on_for_its_process(
     make: Callable[[str], SqlEventLogStorage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No process can forget Dagster's switches for batches."""
     monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
     storage = make("SqliteEventLog")
     assert os.environ["DAGSTER_EVENT_BATCH_SIZE"] == str(BATCH_SIZE)

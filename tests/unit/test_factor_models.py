@@ -11,15 +11,18 @@ from resources.sources.sample import SampleSource
 
 
 def test_the_catalogue_names_the_factors_that_have_columns() -> None:
+    """Each factor of the catalogue has its columns in the tables, and no other."""
     assert tuple(CATALOGUE) == FACTORS
     assert all(name == factor.name for name, factor in CATALOGUE.items())
 
 
 def test_the_first_method_is_the_default() -> None:
+    """The method named first is the one used when none is given."""
     assert METHODS[0] == SAMPLE_5.method == "ols"
 
 
 def test_built_in_models_are_those_of_the_specification() -> None:
+    """The built-in models are what the specification says, factor by factor."""
     pairs = {name: {f.name: (f.proxy, f.minus) for f in model.factors} for name, model in BUILT_IN.items()}
     assert pairs == {
         "sample-5": {
@@ -52,10 +55,12 @@ def test_a_built_in_model_is_of_a_year_with_the_market_first(model: FactorModel)
 
 
 def test_the_sample_has_every_proxy_of_its_model() -> None:
+    """The model of the sample can be computed from the sample."""
     assert set(SAMPLE_5.proxies) <= set(SampleSource().symbols())
 
 
 def test_proxies_are_named_once_in_order_of_use() -> None:
+    """A proxy that serves two factors is fetched once."""
     assert US_6.proxies == ("SPY", "VTV", "VUG", "MTUM", "QUAL", "IWM", "USMV", "TLT")
 
 
@@ -74,6 +79,7 @@ def test_proxies_are_named_once_in_order_of_use() -> None:
     ids=str,
 )
 def test_every_part_of_the_definition_changes_the_key(change: dict[str, object]) -> None:
+    """No two definitions share rows."""
     changed = replace(SAMPLE_5, **change)  # type: ignore[arg-type]
     assert changed.key != SAMPLE_5.key
     assert replace(changed, **{name: getattr(SAMPLE_5, name) for name in change}).key == SAMPLE_5.key
@@ -85,11 +91,13 @@ def test_the_key_of_the_sample_model_stays() -> None:
 
 
 def test_a_key_fits_its_column() -> None:
+    """The key of any allowed name fits the column."""
     longest = replace(SAMPLE_5, name="n" * 40)
     assert len(longest.key) <= factor_model.c.model.type.length
 
 
 def test_a_factor_is_its_proxy_less_another() -> None:
+    """A factor return is the proxy's return minus the second proxy's."""
     model = FactorModel("two", (Factor("market", "M"), Factor("value", "V", "M")))
     returns = np.array([[0.01, 0.03, 9.0], [np.nan, 0.02, 9.0], [-0.02, 0.01, 9.0]])
     factors = model.factor_returns(returns, ["M", "V", "OTHER"])

@@ -52,10 +52,12 @@ def read(file: Path, text: str | bytes) -> FactorModel:
 def test_a_built_in_name_or_the_one_that_suits_the_sources(
     setting: str, sources: tuple[str, ...], model: FactorModel
 ) -> None:
+    """The setting names a model; without one the price source decides."""
     assert model_file.choose(setting, sources) is model
 
 
 def test_the_setting_is_read_from_the_environment(file: Path) -> None:
+    """SIGMA_FACTOR_MODEL reaches the commands."""
     file.write_text(RIDGE)
     services = Services.of(Settings.from_environment({"SIGMA_FACTOR_MODEL": f" {file} "}))
     assert services.model.name == "my-ridge"
@@ -72,6 +74,7 @@ def test_a_file_says_everything(file: Path) -> None:
 
 
 def test_the_order_in_the_file_and_its_layout_do_not_change_the_key(file: Path) -> None:
+    """Rewriting a file without changing the model costs no computation."""
     other = """\
 min_obs=40  # sessions
 window=200
@@ -88,15 +91,18 @@ proxy='VLUE'
 
 
 def test_what_is_left_out_has_its_default(file: Path) -> None:
+    """A file may leave out what has a default."""
     model = read(file, 'name = "short"\nfactors = { growth = {}, market = {} }')
     assert model == FactorModel("short", (Factor("market", "SPY"), Factor("growth", "VUG", "SPY")), "ols", 252, 60)
 
 
 def test_a_model_without_a_market_is_least_squares(file: Path) -> None:
+    """A model needs no market factor, but ridge does."""
     assert read(file, 'name = "rates"\nfactors = { interest_rate = {} }').factor_names == ("interest_rate",)
 
 
 def test_the_longest_window_is_the_look_back(file: Path) -> None:
+    """A window is never longer than the prices that are fetched for it."""
     text = RIDGE.replace("200", str(LOOKBACK_RETURNS))
     assert read(file, text).window == LOOKBACK_RETURNS == 273
 
@@ -151,6 +157,7 @@ BASE = 'name = "m"\nfactors = { market = { proxy = "SP500" } }\n'
     ],
 )
 def test_a_broken_rule_is_one_message_with_file_key_value_and_rule(file: Path, text: str | bytes, said: str) -> None:
+    """Each rule of the file has a message that names file, key, value and rule."""
     with pytest.raises(ModelFileError) as caught:
         read(file, text)
     message = str(caught.value)
@@ -164,6 +171,7 @@ def test_a_broken_rule_is_one_message_with_file_key_value_and_rule(file: Path, t
     "setting", ["sample-6", "nowhere/model.toml", "/", "a\0b", "x" * 5000, "~nobody-by-this-name/m"]
 )
 def test_neither_a_built_in_name_nor_a_file(setting: str) -> None:
+    """A setting that names nothing says what it could name."""
     with pytest.raises(
         ModelFileError, match=r"is no built-in model \(sample-5, us-6, us-6b\) nor a file that can be read: ."
     ):
@@ -174,6 +182,7 @@ def test_neither_a_built_in_name_nor_a_file(setting: str) -> None:
 
 
 def test_a_proxy_that_the_source_lacks_is_named() -> None:
+    """A model that cannot be fed names the symbols that are lacking."""
     settings = Settings.from_environment({"SIGMA_FACTOR_MODEL": "us-6", "SIGMA_AS_OF": date(2022, 12, 28).isoformat()})
     services = Services(settings, Database("sqlite://"), SampleSource(), US_6)
     with pytest.raises(
@@ -183,6 +192,8 @@ def test_a_proxy_that_the_source_lacks_is_named() -> None:
 
 
 def test_a_source_that_cannot_list_its_symbols_is_believed() -> None:
+    """A source without a list is taken to have the proxies."""
+
     class Live(SampleSource):
         def symbols(self) -> None:  # type: ignore[override]
             return None

@@ -146,6 +146,20 @@ def test_trap_22_positions_are_those_of_the_session() -> None:
     assert weigh(positions).reason.tolist() == ["No active position", None, None, "No active position"]
 
 
+def test_lots_held_from_one_session_to_the_next() -> None:
+    """Promise: what was sold or bought on the second session has no part, and values are those of the first."""
+    close = np.arange(100.0, 115.0)[:, None]
+    lots = make_lots(
+        {"symbol": A, "quantity": 2},
+        {"symbol": A, "quantity": 4, "exit_date": SESSIONS[6]},
+        {"symbol": A, "quantity": 8, "entry_date": SESSIONS[6]},
+    )
+    found = value_positions(
+        lots, close, np.ones_like(close), SESSIONS, np.array([4, 5, 6]), still_held=np.array([5, 6, 7])
+    )
+    assert found.value[:, 0].tolist() == [6 * 104.0, 2 * 105.0, 10 * 106.0]
+
+
 def test_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
     """Promise: 40 shares of the import session were 10 before a 4-for-1 split; the split moves no value."""
     close = np.full((15, 1), 400.0)

@@ -49,7 +49,7 @@ def make_returns(seed: int = 0) -> tuple[Array, Array]:
 
 def make_weights(value: Array, equity: float | None = None) -> Weights:
     no = np.zeros(value.shape, dtype=bool)
-    return weigh(Positions(value, np.abs(value), value != 0, no, no, np.zeros(value.shape[1], dtype=bool)), equity)
+    return weigh(Positions(value, np.abs(value), value != 0, no, no, no, np.zeros(value.shape[1], dtype=bool)), equity)
 
 
 def with_gaps(returns: Array, seed: int = 1) -> Array:

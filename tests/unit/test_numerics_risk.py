@@ -9,7 +9,7 @@ from assets.numerics.factor_windows import factor_windows
 from assets.numerics.portfolio import Positions, Weights, weigh
 from assets.numerics.regression import fit
 from assets.numerics.residuals import residuals, standard_errors
-from assets.numerics.risk import ReturnSeries, position_shares, return_series, split_risk
+from assets.numerics.risk import ReturnSeries, position_shares, return_series, session_returns, split_risk
 from assets.numerics.volatility import volatility
 
 Array = NDArray[np.float64]
@@ -22,7 +22,7 @@ def make_weights(value: Array, cash: object = None, equity: float | None = None)
     """Weights of signed values (sessions, symbols), all at market."""
     no = np.zeros(value.shape, dtype=bool)
     is_cash = np.zeros(value.shape[1], dtype=bool) if cash is None else np.array(cash)
-    return weigh(Positions(value, np.abs(value), value != 0, no, no, is_cash), equity)
+    return weigh(Positions(value, np.abs(value), value != 0, no, no, no, is_cash), equity)
 
 
 def make_returns(seed: int = 0) -> tuple[Array, Array]:
@@ -181,6 +181,13 @@ def test_the_ratio_needs_half_a_year() -> None:
         series.returns[:-n_obs] = np.nan
         split = split_risk(found, windows, fits.r_squared, returns, series)
         assert np.isfinite(split.split_ratio[0]) == (n_obs == 126)
+
+
+def test_the_return_of_a_session_is_by_the_values_of_the_day_before() -> None:
+    """Promise: sum of w r over what has a return, by its share of gross; nothing held is no return."""
+    weights = make_weights(np.array([[50.0, 30, -20], [0, 0, 0]]))
+    returns = np.array([[0.01, np.nan, 0.04], [0.01, 0.01, 0.01]])
+    assert session_returns(weights, returns) == pytest.approx([(0.005 - 0.008) / 0.7, np.nan], nan_ok=True)
 
 
 def test_a_short_book_loses_when_prices_rise() -> None:

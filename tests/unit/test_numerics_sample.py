@@ -121,7 +121,7 @@ def test_the_forecast_beats_realized_volatility_and_ewma(sample: Sample) -> None
 def test_the_split_of_narrow_books_is_what_they_realized(kind: str) -> None:
     """Promise: 100 random pairs and one-industry books at every month end have a split ratio within 0.9 to 1.1."""
     _, ratio = sample_figures.ratios(kind)
-    assert len(ratio) == 100 * 96
+    assert len(ratio) == 100 * 95
     assert ((ratio > 0.9) & (ratio < 1.1)).all()
 
 

@@ -130,13 +130,13 @@ def test_the_number_of_statements_does_not_grow(new_database: Callable[[], Datab
     assert counts[0] == counts[1] <= 20
 
 
-def test_trap_37_private_and_exited_lots_want_the_proxies_alone(database: Database) -> None:
-    """Only public lots held at some target session have symbols to compute; rows of portfolios need the proxies."""
+def test_trap_37_private_and_exited_lots_want_no_price(database: Database) -> None:
+    """Only public lots held at some target session have symbols to compute; a book without them rests on no price."""
     book = [lot("LOFT", asset_class="private"), lot("AMD", entry="2020-01-02", exit="2022-12-21")]
     store_books(database, book=book)
     todo = planned(database)
-    assert (list(todo.fetch), todo.exposures.keys) == (PROXIES, ())
-    assert [block.dimension for block in todo.blocks] == ["proxy", "portfolio"]
+    assert (list(todo.fetch), todo.exposures.keys) == ([], ())
+    assert [block.dimension for block in todo.blocks] == ["portfolio"]
 
 
 def test_a_lot_that_left_within_the_window_is_computed(database: Database) -> None:
@@ -191,7 +191,7 @@ def test_prices_of_proxies_come_with_or_before_every_regression(database: Databa
     for block in todo.blocks:
         assert len(block.keys) <= max_keys
         steps = {step.asset: step.keys for step in block.steps}
-        fetched |= set(steps.get("daily_prices", ()))
+        fetched |= {*steps.get("proxy_prices", ()), *steps.get("daily_prices", ())}
         for asset in ("factor_exposures", "symbol_volatility"):
             assert not steps.get(asset) or fetched >= {*PROXIES, *steps[asset]}
         computed += steps.get("factor_exposures", ())

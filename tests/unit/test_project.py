@@ -1,5 +1,7 @@
 """The project as a whole: its layout, its entry points, its locks, and what an import costs."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -131,3 +133,24 @@ def test_modules_import_only_what_they_need(module: str, absent: list[str]) -> N
     code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
+
+
+# --- what tests and benchmarks promise
+
+
+def test_every_test_says_which_promise_it_guards() -> None:
+    """A test without a docstring tells nobody what is lost when it is deleted."""
+    silent = [
+        f"{path.name}: {node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_benchmarks_stand_without_the_tests() -> None:
+    """A measurement can be repeated without the suite: nothing of it is imported."""
+    imports = re.compile(r"^\s*(from|import) tests\b", flags=re.MULTILINE)
+    found = [path.name for path in (ROOT / "benchmarks").rglob("*.py") if imports.search(path.read_text())]
+    assert found == []

@@ -1,10 +1,10 @@
 """The meter of provider requests: limits that hold for all processes, on SQLite and on Postgres."""
 
-import itertools
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -137,7 +137,7 @@ def test_two_processes_keep_one_limit(database: Database) -> None:
     ended = [process.communicate(timeout=120) for process in started]
     times = sorted(float(line) for out, _ in ended for line in out.split())
     assert len(times) == 11
-    assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.25
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.25
     assert sorted(process.returncode for process in started) == [0, 1]
     assert sum("QuotaSpentError" in error for _, error in ended) == 1
 

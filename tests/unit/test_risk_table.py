@@ -66,6 +66,7 @@ def line(found: Risk, start: str) -> list[str]:
 
 
 def test_trap_31_zero_is_a_number_and_unknown_is_a_dash() -> None:
+    """On the terminal 0 is a number and unknown is a dash."""
     assert line(NOTHING, "market, in total") == ["-"]
     assert line(ZERO, "market, in total") == ["0.000"]
     assert line(NOTHING, "low volatility") == ["-", "-", "-"]
@@ -80,6 +81,7 @@ def test_trap_31_zero_is_a_number_and_unknown_is_a_dash() -> None:
 
 
 def test_trap_31_zero_and_unknown_are_different_in_json() -> None:
+    """In JSON 0 is a number and unknown is null."""
     nothing, zero = (json.loads(json.dumps(found.to_json(), allow_nan=False)) for found in (NOTHING, ZERO))
     for name in ("market_total", "realized_vol_21d", "r_squared", "var_95_1d", "var_95_1d_usd", "weight_coverage"):
         assert (nothing[name], zero[name]) == (None, 0.0), name
@@ -87,6 +89,7 @@ def test_trap_31_zero_and_unknown_are_different_in_json() -> None:
 
 
 def test_why_nothing_is_known_is_said() -> None:
+    """A missing number comes with its reason."""
     lines = printed(NOTHING)
     assert "Not known: No active position" in lines
     assert not any("99% value" in text for text in lines)
@@ -95,6 +98,7 @@ def test_why_nothing_is_known_is_said() -> None:
 
 @pytest.mark.parametrize(("ratio", "said"), [(0.69, True), (0.70, False), (1.30, False), (1.31, True), (None, False)])
 def test_a_split_far_from_what_was_realized_is_said(ratio: float | None, said: bool) -> None:
+    """A split that misses the realized variance is said."""
     lines = printed(replace(ZERO, split_ratio=ratio))
     assert any("make the split another book than the returns" in text for text in lines) is said
 
@@ -149,11 +153,13 @@ def test_a_private_position_is_not_taken_for_the_public_one() -> None:
 
 
 def test_prices_that_are_not_the_markets_of_the_day_are_said() -> None:
+    """Values at entry or stale prices are said with their shares."""
     (value,) = (text for text in printed(replace(ZERO, entry_share=0.1, stale_share=0.25)) if text.startswith("Value"))
     assert value.endswith("10.0% at entry prices, 25.0% at stale prices")
 
 
 def test_weights_by_equity_say_what_they_are_shares_of() -> None:
+    """With an equity, the page says that weights are shares of it."""
     (value,) = (
         text for text in printed(replace(ZERO, gross=900.0, net=-50.0, denominator=1000.0)) if text.startswith("Value")
     )
@@ -161,6 +167,7 @@ def test_weights_by_equity_say_what_they_are_shares_of() -> None:
 
 
 def test_many_positions_are_cut_and_counted() -> None:
+    """A long list of positions is cut, and the rest counted."""
     many = tuple(Position(f"S{i}", "public", 0.01, "market", "full_history", 252, 0.5) for i in range(1200))
     lines = printed(replace(ZERO, positions=many))
     assert sum(text.startswith("S") for text in lines) == 25

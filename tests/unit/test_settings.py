@@ -151,3 +151,40 @@ def test_dates_have_one_form() -> None:
     for text in ("20221228", "2022-W52-3", "2022-12-28T00:00", "28.12.2022", "", "\uff12022-12-28"):
         with pytest.raises(ValueError, match="YYYY-MM-DD"):
             parse_date(text)
+
+
+def test_what_the_price_sources_are_told() -> None:
+    """Keys, addresses and the folder of files; the sources read no variable themselves."""
+    home = Path("/tmp/elsewhere")  # noqa: S108
+    default = Settings.from_environment({"SIGMA_HOME": str(home)}).source_options
+    assert default.cache == home / "cache"
+    assert (default.alpha_vantage_plan, default.alpha_vantage_key, default.price_files) == ("auto", "", None)
+    made = Settings.from_environment(
+        {
+            "ALPHAVANTAGE_API_KEY": " av-key ",
+            "SIGMA_ALPHA_VANTAGE_URL": "http://127.0.0.1:8000/query",
+            "SIGMA_ALPHA_VANTAGE_PLAN": "free",
+            "SIGMA_TIINGO_KEY": "t-key",
+            "SIGMA_TIINGO_URL": "http://127.0.0.1:8001",
+            "SIGMA_YAHOO_URL": "http://127.0.0.1:8002",
+            "SIGMA_PRICE_FILES": str(home / "prices"),
+            "SIGMA_PRELOAD_SYMBOLS": "brk-b, BF/B,spy",
+        }
+    )
+    told = made.source_options
+    assert (told.alpha_vantage_key, told.alpha_vantage_plan, told.tiingo_key) == ("av-key", "free", "t-key")
+    assert told.alpha_vantage_url == "http://127.0.0.1:8000/query"
+    assert (told.tiingo_url, told.yahoo_url) == ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
+    assert told.price_files == home / "prices"
+    assert made.preload_symbols == ("BRK.B", "BF.B", "SPY")
+    assert "av-key" not in repr(made)
+    assert "t-key" not in repr(made)
+
+
+@pytest.mark.parametrize("name", ["SIGMA_ALPHA_VANTAGE_URL", "SIGMA_TIINGO_URL", "SIGMA_YAHOO_URL"])
+@pytest.mark.parametrize("value", ["localhost:8000", "ftp://x/y", "http://", "http://x/query?apikey=s3cret"])
+def test_an_address_has_one_form(name: str, value: str) -> None:
+    """The message names the variable and repeats nothing of it."""
+    with pytest.raises(SettingsError, match=f"{name}: its form is https://host/path") as caught:
+        Settings.from_environment({name: value})
+    assert value not in str(caught.value)
