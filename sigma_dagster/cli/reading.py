@@ -69,15 +69,3 @@ def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
-
-
-@app.command("symbols")
-def list_symbols(as_json: AsJson = False) -> None:
-    """List the symbols that the price source has."""
-    source = make_services().source
-    known = source.symbols()
-    print_result(
-        as_json,
-        lambda: {"source": source.name, "symbols": None if known is None else sorted(known)},
-        lambda: render.symbols(out, source),
-    )

@@ -127,7 +127,7 @@ def test_the_help_shows_a_file_that_is_accepted(read: Read) -> None:
     [
         (b"NVDA,1,2,2020-06-10,,", "symbol", "NVDA", "is not in the sample"),
         (b",1,2,2020-06-10,,", "symbol", "", "is empty"),
-        (b"BRK B,1,2,2020-06-10,,", "symbol", "BRK B", "is not a symbol"),
+        (b"BRK*B,1,2,2020-06-10,,", "symbol", "BRK*B", "is not a symbol"),
         (b".SPX,1,2,2020-06-10,,", "symbol", ".SPX", "is not a symbol"),
         (b"ABCDEFGHIJKLMNOP,1,2,2020-06-10,,private", "symbol", "ABCDEFGHIJKLMNOP", "is not a symbol"),
         ("K\u017f,1,2,2020-06-10,,private".encode(), "symbol", "K\u017f", "is not a symbol"),  # upper-cases to KS
