@@ -5,7 +5,7 @@ Here: which sessions are asked for, and what becomes of each symbol. Not here: w
 proxies are bought the same way, as an asset of their own (`assets.proxy_prices`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from time import perf_counter
@@ -38,6 +38,7 @@ from resources.sources.base import (
     SourceUnavailableError,
     UnknownSymbolError,
     earliest_session,
+    take_note,
 )
 from resources.sources.chain import Chain, fetch_from
 
@@ -83,6 +84,7 @@ class Purchase:
     cells: list[Cell] = field(default_factory=list)  # written, or asked for again and unchanged
     symbols: int = 0  # fetched
     calls: int = 0
+    corrected: int = 0  # stored rows whose close, dividend or split is another number now
     late: dict[str, list[date]] = field(default_factory=dict)  # sessions that the source has no row of yet
     failed: dict[str, str] = field(default_factory=dict)  # symbols, and why
     left: list[str] = field(default_factory=list)  # symbols whose turn did not come
@@ -141,7 +143,7 @@ def materialize(
     Recorded too is what the other asset of prices fetched: of factor proxies, which may be held.
     """
     block, found = block_of_run(context, config), found_before(context)
-    _refuse_unknown(buyer.source, block.keys)
+    _refuse_unknown(buyer, block.keys)
     record = Recorder(context)
     grid = price_sessions(block.sessions[0], block.sessions[-1])
     with buyer.database.read() as connection:
@@ -152,7 +154,7 @@ def materialize(
         proxies = np.isin(block.keys, buyer.proxies)
         wanted[proxies] = ~have[proxies]  # the planner has them fetched as proxies, by force too
     _log_check(context, wanted, found.keys)
-    bought = buyer.buy(block.keys, grid, wanted, completed=found.completed, force=config.force)
+    bought = buyer.buy(block.keys, grid, wanted, completed=found.completed, force=config.force, only=config.source)
     _log_outcome(context, bought)
     written = [cell for cell in bought.cells if cell.session >= frame.first_date]
 
@@ -168,6 +170,7 @@ def materialize(
     totals = {
         **row_counts(len(bought.cells), int((~wanted).sum()) + found.rows),
         "symbols_fetched": bought.symbols,
+        "prices_corrected": bought.corrected,
         "symbols_late": len(bought.late),
         "symbols_failed": len(bought.failed),
         "symbols_left": len(bought.left),
@@ -181,13 +184,20 @@ def materialize(
     return result
 
 
-def _refuse_unknown(source: PriceSource, keys: Sequence[str]) -> None:
-    """Buy nothing for a key that somebody mistyped; a source that cannot list its symbols is asked for it."""
-    known = source.symbols()
-    unknown = [] if known is None else [key for key in keys if key not in known]
+def _refuse_unknown(buyer: "Buyer", keys: Sequence[str]) -> None:
+    """Buy nothing for a key that somebody mistyped; a source that cannot list its symbols is asked for it.
+
+    One of which something is stored was none: that it is gone from the source is its own failure.
+    """
+    known = buyer.source.symbols()
+    if known is None:
+        return
+    with buyer.database.read() as connection:
+        stored = symbols.known(connection, keys)
+    unknown = [key for key in keys if key not in known and key not in stored]
     if unknown:
         raise dg.Failure(
-            f"Not in {source.title}: {listed(unknown)}. Take away a key that was added by mistake: "
+            f"Not in {buyer.source.title}: {listed(unknown)}. Take away a key that was added by mistake: "
             f"sigma symbols --forget {unknown[0]}",
             allow_retries=False,
         )
@@ -222,7 +232,10 @@ class Buyer:
         self._completed = date.min
         self._members = {one.name: one for one in (source.members if isinstance(source, Chain) else [source])}
         self._live = source.latest_session() is None
+        self._only = ""  # the source that is asked, of several
+        self._since: date | None = None  # by force: what is stored from here on is asked for, and before
         self._unsaved: list[Answer] = []
+        self._unnoted: list[tuple[str, str]] = []  # source and symbol, of what was fetched
         self._unsaved_since = 0.0  # seconds of fetching
         self._bought = Purchase()
 
@@ -234,11 +247,19 @@ class Buyer:
         *,
         completed: date | None,
         force: bool,
+        only: str = "",
     ) -> Purchase:
         """Fetch and store the wanted cells, shape (names, grid); by `force`, also of symbols that no source has.
 
+        By `force` all is asked for that is stored of a symbol. `only` names the source of the chain that is asked.
         `completed` is the last completed session, as the planner knew it; None: ask the clock.
         """
+        if only and only not in self._members:
+            members = ", ".join(self._members)
+            raise dg.Failure(
+                f"{only!r} is not in SIGMA_PRICE_SOURCES ({members}): name one of these", allow_retries=False
+            )
+        self._only, self._since = only, grid[0] if force else None
         self._completed = max(completed or self._clock.completed(), grid[-1])
         before = self.source.calls
         orders = {
@@ -274,6 +295,7 @@ class Buyer:
                 self._bought.failed[name] = str(error)
             else:
                 self._bought.symbols += 1
+                self._unnoted.append((answer.source, name))
                 self._keep(answer, perf_counter() - start)
 
     def _is_not_asked(self, was: Known, asked: Sequence[date]) -> bool:
@@ -307,12 +329,17 @@ class Buyer:
     ) -> tuple[str, Sequence[PriceRow], str, str | None]:
         """Give the source that answered, its rows, and what it says of the symbol."""
         first, stored = asked[0], was.source if was and was.last_session else None
-        if was and was.first_session and stored not in self._members:
-            first = min(first, was.first_session)  # another source serves it from now on: all of it is compared
+        if was and was.first_session and (self._since or stored not in self._members):
+            first = min(first, was.first_session)  # all of it is compared, if another source serves it from now on too
+        first = min(first, self._since or first)
         try:
+            if self._only:
+                return self._only, self._members[self._only].fetch(name, first, asked[-1]), "ok", None
             found = fetch_from(self.source, name, first, asked[-1], stored)
             return found.source, found.rows, "ok", None
         except UnknownSymbolError as error:
+            if self._only:
+                raise SourceError(str(error)) from None  # what its own source has of it stays
             return self.source.name, (), "unknown", str(error)
         except DelistedError as error:
             return error.source, (), "delisted", str(error)
@@ -371,8 +398,18 @@ class Buyer:
                 self._bought.failed[answer.symbol] = str(done.refused[answer.symbol])
             else:
                 self._add_cells(answer, done.stored[answer.symbol])
+        self._take_note(done.stored)
+
+    def _take_note(self, stored: Collection[str]) -> None:
+        """Tell the sources what is stored of what they gave."""
+        unnoted, self._unnoted = self._unnoted, []
+        for source in dict.fromkeys(source for source, _ in unnoted):
+            member = self._members.get(source)
+            if member:
+                take_note(member, [name for given, name in unnoted if given == source and name in stored])
 
     def _add_cells(self, answer: Answer, stored: prices.Stored) -> None:
+        self._bought.corrected += stored.rewritten
         if stored.late:
             self._bought.late[answer.symbol] = stored.late
         closes = {row.session: row.close for row in answer.rows}

@@ -7,14 +7,17 @@ from datetime import date, datetime
 from sqlalchemy import Connection
 
 from assets import model_file
+from assets.catalogue import ASSETS
 from assets.factor_models import FactorModel
+from assets.shared.block import Block
 from resources import calendar
 from resources.clock import Clock
-from resources.database import home
+from resources.database import home, symbols
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.database.quota import DatabaseMeter
-from resources.sources.base import PriceSource
+from resources.sources.base import Estimate, PriceSource, changed
+from resources.sources.chain import Chain, estimates
 from resources.sources.registry import price_sources
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
@@ -110,6 +113,39 @@ class Services:
                 tried=tried,
                 now=now,
             )
+
+    def costs(self, todo: WorkPlan) -> dict[str, Estimate]:
+        """Say what the fetching of a plan will cost, by the source that is asked first. Makes no request."""
+        names = list(todo.fetch)
+        if not names:
+            return {}
+        spans = (todo.wanted[asset.name].span(names) for asset in ASSETS if asset.look_back)
+        first = min(span[0] for span in spans if span)
+        with self.database.read() as connection:
+            known = symbols.known(connection, names)
+        stored = {name: was.source for name, was in known.items() if was.last_session}
+        return estimates(self.source, names, first, stored)
+
+    def blocks_again(self, names: Sequence[str], as_of: date, source: str = "") -> list[Block]:
+        """Give the blocks that ask again for all that is stored of some symbols; see `planner.blocks_again`."""
+        sessions, most = self.sessions(as_of), self.settings.max_symbols_per_run
+        return planner.blocks_again(names, self.model.proxies, sessions, max_keys=most, source=source)
+
+    def changed(self, names: Sequence[str], now: datetime | None = None) -> list[str]:
+        """Name those of the symbols whose source says that what is stored of them has changed, as a file may.
+
+        Given the time, not those that were asked for in vain and whose time has not come.
+        """
+        members = self.source.members if isinstance(self.source, Chain) else [self.source]
+        with self.database.read() as connection:
+            known = symbols.known(connection, names)
+            noted = symbols.pending(connection, known) if now else {}
+        due = [name for name in known if name not in noted or noted[name].retry_at <= (now or noted[name].retry_at)]
+        return [
+            name
+            for member in members
+            for name in changed(member, [one for one in due if known[one].source == member.name])
+        ]
 
     def watched_symbols(self) -> tuple[list[str], list[str]]:
         """Give the symbols of SIGMA_PRELOAD_SYMBOLS (default: the proxies), and those that the price source lacks."""

@@ -33,6 +33,7 @@ class Step:
     force: bool = False  # what exists is computed again and replaced
     cached_keys: int = 0  # what the planner found stored already and therefore left out
     cached_rows: int = 0
+    source: str = ""  # of prices: the one source that is asked; empty: the one that a symbol's prices came from
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Block:
                 "keys": list(step.keys),
                 "first": self.first.isoformat(),
                 "last": self.last.isoformat(),
+                **({"source": step.source} if step.source else {}),
             }
             for step in self.steps
         }
@@ -112,7 +114,7 @@ def _step(name: str, config: Mapping[str, Any]) -> Step:
         raise BlockConfigError(f"{name}.keys", keys, "is no list of keys such as [AAPL, MSFT]")
     if not isinstance(force, bool):
         raise BlockConfigError(f"{name}.force", force, "is neither true nor false")
-    return Step(name, tuple(dict.fromkeys(keys)), force)
+    return Step(name, tuple(dict.fromkeys(keys)), force, source=str(config.get("source") or ""))
 
 
 def _session(field: str, config: Mapping[str, Any]) -> date:

@@ -31,6 +31,10 @@ class BlockConfig(dg.Config):
     )
     first: str = Field(default="", description="The block's first session, YYYY-MM-DD; none: the first partition.")
     last: str = Field(default="", description="The block's last session, YYYY-MM-DD; none: the last partition.")
+    source: str = Field(
+        default="",
+        description="Prices: ask this source of SIGMA_PRICE_SOURCES; none: the one that a symbol's prices came from.",
+    )
 
 
 def block_of_run(context: AssetExecutionContext, config: BlockConfig) -> Block:

@@ -305,7 +305,7 @@ def record_materializations(
     """
     storage = instance.event_log_storage
     template = _materialization_event(run, dg.AssetMaterialization(asset_key))
-    all_of_them = iter([(key, {**metadata, **own}) if metadata else (key, own) for key, own in partitions])
+    all_of_them = ((key, {**metadata, **own}) if metadata else (key, own) for key, own in partitions)
     count = 0
     while batch := list(islice(all_of_them, BATCH_SIZE)):
         if isinstance(storage, BatchedEventLogStorage):

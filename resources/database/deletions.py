@@ -33,6 +33,12 @@ def delete_results(connection: Connection, table: Table, *conditions: ColumnElem
     `table` has a column `session`, and `symbol` or `portfolio_id`. Portfolio rows are to be deleted by this before
     their portfolio is, whose name the note takes.
     """
+    note(connection, table, *conditions)
+    return connection.execute(sa.delete(table).where(*conditions)).rowcount
+
+
+def note(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> None:
+    """Note rows that are about to be deleted, or to get another key."""
     key = table.c.symbol if "symbol" in table.c else portfolio.c.name
     found = (
         sa.select(sa.literal(table.name), key, sa.func.min(table.c.session), sa.func.max(table.c.session))
@@ -43,7 +49,6 @@ def delete_results(connection: Connection, table: Table, *conditions: ColumnElem
         found = found.join(portfolio, portfolio.c.id == table.c.portfolio_id)
     columns = ["table_name", "key", "first", "last"]
     connection.execute(sa.insert(deleted_result).from_select(columns, found))
-    return connection.execute(sa.delete(table).where(*conditions)).rowcount
 
 
 def any_noted(connection: Connection) -> bool:

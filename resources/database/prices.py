@@ -59,8 +59,15 @@ class PricePanel:
             return None
         columns, first = self.columns(symbols), self.sessions.index(sessions[0])
         days = slice(first, first + len(sessions))
-        arrays = (array[days, columns] for array in (self.close, self.dividend, self.split, self.known))
-        return PricePanel(tuple(sessions), tuple(symbols), *arrays, {name: self.revision[name] for name in symbols})
+        return PricePanel(
+            tuple(sessions),
+            tuple(symbols),
+            close=self.close[days, columns],
+            dividend=self.dividend[days, columns],
+            split=self.split[days, columns],
+            known=self.known[days, columns],
+            revision={name: self.revision[name] for name in symbols},
+        )
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ its own) and the waiting (`resources.sources.meter`).
 
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -110,6 +112,30 @@ class DatabaseMeter:
             if fills is not None:
                 waits.append((fills + limit.seconds, limit.rule))
         return waits
+
+
+class Spent(NamedTuple):
+    """What was asked of a provider lately."""
+
+    source: str
+    calls: int  # attempts in the last 24 hours, over which daily limits count
+    closed_until: datetime | None  # it says that its quota is spent until then
+
+
+def spent(connection: Connection, sources: Sequence[str], now: datetime) -> list[Spent]:
+    """Give what was asked of these sources, and of any other, in the last 24 hours; all accounts of one together."""
+    at = now.timestamp()
+    query = sa.select(provider_call.c.account).where(provider_call.c.began > at - 86_400.0)
+    calls = Counter(account.split()[0] for account in connection.execute(query).scalars())
+    closed: dict[str, float] = {}
+    notes = sa.select(provider_note.c.account, provider_note.c.text).where(provider_note.c.name == _CLOSED)
+    for account, text in connection.execute(notes):
+        source, until = account.split()[0], float(text.partition(" ")[0])
+        closed[source] = max(until, closed.get(source, 0.0))
+    return [
+        Spent(source, calls[source], _moment(closed[source]) if closed.get(source, 0.0) > at else None)
+        for source in dict.fromkeys([*sources, *sorted(calls), *sorted(closed)])
+    ]
 
 
 def _read_note(connection: Connection, account: str, name: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from resources.database import deletions
 from resources.database.bulk import upsert, within
 from resources.database.tables import (
     daily_price,
@@ -147,14 +148,26 @@ def pending(connection: Connection, names: Collection[str] | None = None) -> dic
     return {told.symbol: told for told in rows if names is None or told.symbol in names}
 
 
-def rename(connection: Connection, old: str, new: str) -> None:
-    """Give a symbol another name: its prices, lots and results keep their numbers, as the company did.
+class Coverage(NamedTuple):
+    """What `sigma symbols` says of one symbol."""
 
-    Portfolio rows stay. What was stored under the new name goes if it holds no close.
+    known: Known
+    fetched_at: datetime  # the last answer of a source, with its zone
+    pending: Pending | None  # what is not there yet
 
-    Raises:
-        RenameError: nothing is known of the old name, the new one has prices of its own, or a factor model names it.
-    """
+
+def coverage(connection: Connection) -> list[Coverage]:
+    """Give what is known of all symbols, in alphabetical order."""
+    noted = pending(connection)
+    query = sa.select(symbol.c.fetched_at, *_COLUMNS).order_by(symbol.c.symbol)
+    return [
+        Coverage(Known(*row), fetched_at.replace(tzinfo=UTC), noted.get(row[0]))
+        for fetched_at, *row in connection.execute(query)
+    ]
+
+
+def check_rename(connection: Connection, old: str, new: str) -> None:
+    """Raise RenameError if a symbol cannot get another name; see `rename`."""
     found = known(connection, [old, new])
     if old not in found:
         raise RenameError(old, new, f"no prices of {old} are stored")
@@ -164,7 +177,22 @@ def rename(connection: Connection, old: str, new: str) -> None:
         raise RenameError(old, new, f"prices of {new} are stored; change the symbol in the holdings file instead")
     if connection.execute(sa.select(factor_model_proxy).where(factor_model_proxy.c.symbol == old)).first():
         raise RenameError(old, new, f"{old} is a proxy of a factor model; make a model with {new} instead")
-    tables = (daily_price, factor_exposure, symbol_volatility, symbol, pending_fetch)
+
+
+def rename(connection: Connection, old: str, new: str) -> None:
+    """Give a symbol another name: its prices, lots and results keep their numbers, as the company did.
+
+    Portfolio rows stay. What was stored under the new name goes if it holds no close. The rows are noted under both
+    names (`deletions`), so that Dagster's record follows.
+
+    Raises:
+        RenameError: nothing is known of the old name, the new one has prices of its own, or a factor model names it.
+    """
+    check_rename(connection, old, new)
+    of_partitions = (daily_price, factor_exposure, symbol_volatility)
+    for table in of_partitions:
+        deletions.note(connection, table, table.c.symbol.in_([old, new]))
+    tables = (*of_partitions, symbol, pending_fetch)
     for table in tables:
         connection.execute(sa.delete(table).where(table.c.symbol == new))
     for table in (*tables, position):

@@ -141,6 +141,22 @@ def earliest_session(source: PriceSource) -> date | None:
     return method() if method else None
 
 
+def changed(source: PriceSource, symbols: Sequence[str]) -> list[str]:
+    """Those of the symbols whose stored prices the source would now give otherwise, as far as it notices by itself.
+
+    A source that does so, such as a folder of files, has a method of this name, and `stored` for `take_note`.
+    """
+    method = getattr(source, "changed", None)
+    return list(method(symbols)) if method else []
+
+
+def take_note(source: PriceSource, symbols: Sequence[str]) -> None:
+    """Tell a source that notices changes that what it gave of these symbols is stored."""
+    method = getattr(source, "stored", None)
+    if method:
+        method(symbols)
+
+
 def estimate(source: PriceSource, symbols: Sequence[str], first: date) -> Estimate:
     """Say what fetching the symbols from `first` on will cost; without a method of this name a request for each."""
     method = getattr(source, "estimate", None)

@@ -5,12 +5,12 @@ Not here: how a file is laid out (`file_layouts`) and read (`file_tables`).
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resources.sources.base import PriceRow, SourceError, SourceSettingError, SourceUnavailableError, UnknownSymbolError
 from resources.sources.file_layouts import PriceFileError
@@ -26,6 +26,15 @@ _INDEX = "index"
 
 #: Name, time of change and size of a file: what is looked at before its content.
 _Mark = tuple[str, int, int]
+
+
+class _Version(NamedTuple):
+    """A mark of a symbol's numbers over some days; of none, or of a broken file, a mark too."""
+
+    first: date
+    last: date
+    digest: str
+    folder: str  # a mark of the files in which they were last found so
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class FilesSource:
         self._folder = folder
         self._options = options
         self._tables: dict[_Mark, Table] = {}
+        self._fetched: dict[str, _Version] = {}  # not stored yet
         self._known: _Index | None = None
 
     @property
@@ -70,6 +80,7 @@ class FilesSource:
             SourceUnavailableError: the folder cannot be used.
         """
         self.calls += 1
+        self._fetched[symbol] = self._version(symbol, first, last)
         return self._rows(symbol, first, last)
 
     def latest_session(self) -> date | None:
@@ -84,34 +95,51 @@ class FilesSource:
     # --- changes
 
     def changed(self, symbols: Sequence[str]) -> list[str]:
-        """Those of the symbols whose series is another than when `stored` was last told of it."""
-        seen, now = self._seen, _digest(self._marks())
-        if seen.get("") == now:  # no file has another time or size
-            return []
-        others = [symbol for symbol in symbols if symbol in seen and seen[symbol] != self._version(symbol)]
-        if not others:
-            self._note_seen({"": now})
+        """Those of the symbols of which something that is stored is another number now; a new session is no change."""
+        folder, seen = _digest(self._marks()), self._seen
+        due = [symbol for symbol in symbols if symbol in seen and seen[symbol].folder != folder]
+        others = [symbol for symbol in due if self._has_changed(symbol, seen[symbol])]
+        self._note_seen({symbol: seen[symbol]._replace(folder=folder) for symbol in due if symbol not in others})
         return others
 
     def stored(self, symbols: Sequence[str]) -> None:
-        """Take note that the series of these symbols are stored as they are now."""
-        self._note_seen({symbol: self._version(symbol) for symbol in symbols})
+        """Take note that what was fetched of these symbols is stored; without a fetch, all there is of them."""
+        seen, noted = self._seen, dict[str, _Version]()
+        for symbol in symbols:
+            new = self._fetched.pop(symbol, None) or self._version(symbol, date.min, date.max)
+            old = seen.get(symbol, new)
+            if new.first > old.first or new.last < old.last:
+                if self._has_changed(symbol, old):
+                    continue  # a part was fetched, and another one has changed: still to be asked for
+                new = self._version(symbol, min(old.first, new.first), max(old.last, new.last))
+            noted[symbol] = new
+        self._note_seen(noted)
 
     @property
-    def _seen(self) -> dict[str, str]:
+    def _seen(self) -> dict[str, _Version]:
         noted = self._options.meter.note(self.name, _SEEN) if self._options.meter else None
-        return dict(json.loads(noted)) if noted else {}
+        versions = json.loads(noted) if noted else {}
+        return {
+            symbol: _Version(date.fromisoformat(first), date.fromisoformat(last), *marks)
+            for symbol, (first, last, *marks) in versions.items()
+        }
 
-    def _note_seen(self, versions: dict[str, str]) -> None:
-        if self._options.meter:
-            self._options.meter.set_note(self.name, _SEEN, json.dumps(self._seen | versions))
+    def _note_seen(self, versions: Mapping[str, _Version]) -> None:
+        if self._options.meter and versions:
+            known = self._seen | dict(versions)
+            text = json.dumps({symbol: [f"{one.first}", f"{one.last}", *one[2:]] for symbol, one in known.items()})
+            self._options.meter.set_note(self.name, _SEEN, text)
 
-    def _version(self, symbol: str) -> str:
-        """A mark of a symbol's numbers, whatever file they stand in; of none, or of a broken one, a mark too."""
+    def _has_changed(self, symbol: str, seen: _Version) -> bool:
+        return self._version(symbol, seen.first, seen.last).digest != seen.digest
+
+    def _version(self, symbol: str, first: date, last: date) -> _Version:
+        folder = _digest(self._marks())
         try:
-            return _digest(self._rows(symbol, date.min, date.max))
+            digest = _digest_of_rows(self._rows(symbol, first, last))
         except (UnknownSymbolError, SourceError) as error:
-            return _digest(str(error))
+            digest = _digest(str(error))
+        return _Version(first, last, digest, folder)
 
     # --- the folder
 
@@ -189,3 +217,11 @@ class FilesSource:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+def _digest_of_rows(rows: Sequence[PriceRow]) -> str:
+    # As an array: writing thousands of rows as text takes as long as reading them.
+    import numpy as np
+
+    table = np.array([(day.toordinal(), *numbers) for day, *numbers in rows], dtype=float)
+    return hashlib.sha256(table.tobytes()).hexdigest()[:16]

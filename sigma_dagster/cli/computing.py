@@ -118,7 +118,8 @@ def plan(
         session = as_of_session(services, as_of)
         wanted = stored_portfolios(services, [portfolio] if portfolio else None)
     todo = services.plan(wanted, session)
-    print_result(as_json, lambda: render.plan_json(todo), lambda: render.plan(out, todo))
+    costs = services.costs(todo)
+    print_result(as_json, lambda: render.plan_json(todo, costs), lambda: render.plan(out, todo, costs))
 
 
 @app.command()

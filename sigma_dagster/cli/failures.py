@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from assets.model_file import ModelFileError
 from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
+from resources.database.symbols import RenameError
 from resources.sources.base import SourceError, SourceSettingError
 from resources.sources.sample import DamagedSampleError
 from sigma_dagster.cli.app import InputError
@@ -35,6 +36,7 @@ _WRONG_INPUT = (
     SourceSettingError,
     CalendarError,
     MissingInputsError,
+    RenameError,
 )
 _SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"

@@ -69,36 +69,3 @@ def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
-
-
-@app.command("symbols")
-def list_symbols(
-    as_json: AsJson = False,
-    forget: Annotated[
-        str, typer.Option(metavar="SYMBOL", help="Take its partitions away from the Dagster UI; no portfolio holds it.")
-    ] = "",
-) -> None:
-    """List the symbols that the price source has."""
-    services = make_services()
-    if forget:
-        _forget(services, forget.strip().upper())
-        return
-    source = services.source
-    known = source.symbols()
-    print_result(
-        as_json,
-        lambda: {"source": source.name, "symbols": None if known is None else sorted(known)},
-        lambda: render.symbols(out, source),
-    )
-
-
-def _forget(services: Services, symbol: str) -> None:
-    from sigma_dagster.orchestration.instance import open_instance
-    from sigma_dagster.runs import keys
-
-    with open_instance(services.settings) as instance:
-        try:
-            known = keys.forget(instance, services, symbol)
-        except keys.KeyInUseError as error:
-            raise InputError(str(error)) from None
-    out.print(f"Forgotten: {symbol}" if known else f"{symbol} has no partitions", markup=False)

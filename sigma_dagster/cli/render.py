@@ -4,15 +4,14 @@ Risk is the business of `render_risk`.
 """
 
 import shlex
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from resources.database.portfolios import Portfolio
-from resources.sources.base import PriceSource
+from resources.sources.base import Estimate
 from sigma_dagster.cli.render_risk import headline, summary
 from sigma_dagster.cli.tables import counted, print_rows, print_table
 from sigma_dagster.planning.planner import WorkPlan
@@ -59,8 +58,8 @@ def refresh_json(as_of: date, tally: "Tally") -> dict[str, Any]:
     return {"as_of": as_of.isoformat(), **tally.metadata()}
 
 
-def plan(out: Console, todo: WorkPlan) -> None:
-    """Print what is missing."""
+def plan(out: Console, todo: WorkPlan, costs: Mapping[str, Estimate]) -> None:
+    """Print what is missing, and what each source would be asked for it."""
     if not todo.blocks:
         out.print(f"Nothing is missing as of {todo.as_of}.")
         return
@@ -70,16 +69,20 @@ def plan(out: Console, todo: WorkPlan) -> None:
     rows += [(f"portfolio {name}", "", f"{count:,}") for name, count in todo.portfolio_rows.items()]
     print_table(out, (f"missing as of {todo.as_of}", "symbols", "rows"), rows)
     fetch = ", ".join(list(todo.fetch)[:12]) + (" ..." if len(todo.fetch) > 12 else "")
-    cost = counted(todo.api_calls, "provider call") + (f" ({fetch})" if fetch else "")
+    cost = counted(sum(one.requests for one in costs.values()), "provider call") + (f" ({fetch})" if fetch else "")
     out.print(f"It would cost {cost}, in {counted(len(todo.blocks), 'run')}. Nothing was changed.")
+    for source, one in costs.items():
+        note = f": {one.note}" if one.note else ""
+        out.print(f"{source}: {counted(one.requests, 'request')}, {counted(one.days, 'day')} within its limits{note}")
 
 
-def plan_json(todo: WorkPlan) -> dict[str, Any]:
+def plan_json(todo: WorkPlan, costs: Mapping[str, Estimate]) -> dict[str, Any]:
     """Give a plan as data."""
     return {
         "as_of": todo.as_of.isoformat(),
         "fetch": [{"symbol": symbol, "sessions": count} for symbol, count in todo.fetch.items()],
-        "api_calls": todo.api_calls,
+        "api_calls": sum(one.requests for one in costs.values()),
+        "sources": [{"source": source, **one._asdict()} for source, one in costs.items()],
         "exposures": {"symbols": len(todo.exposures.missing_keys), "rows": todo.exposures.rows},
         "volatility": {"symbols": len(todo.volatility.missing_keys), "rows": todo.volatility.rows},
         "portfolios": todo.portfolio_rows,
@@ -119,17 +122,6 @@ def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
             for one in found
         ]
     }
-
-
-def symbols(out: Console, source: PriceSource) -> None:
-    """Print the symbols of a price source, some to a line."""
-    known = source.symbols()
-    if known is None:
-        out.print(f"{source.title} cannot list its symbols: sigma plan FILE says whether it has those of a file")
-        return
-    out.print(f"{source.title}: {counted(len(known), 'symbol')}")
-    for line in textwrap.wrap(" ".join(sorted(known)), min(out.width, 100), break_on_hyphens=False):
-        out.print(line)
 
 
 def demo(out: Console, core: "Onboarding", growth: "Onboarding") -> None:

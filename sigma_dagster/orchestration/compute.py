@@ -40,16 +40,28 @@ def plan(
     return services.plan(wanted, as_of, force=force, tried=tried)
 
 
-def compute(services: Services, names: Sequence[str] | None, as_of: date, *, force: Force = Force(), say: Say) -> Tally:
+def compute(
+    services: Services,
+    names: Sequence[str] | None,
+    as_of: date,
+    *,
+    force: Force = Force(),
+    again: Sequence[Block] = (),
+    say: Say,
+) -> Tally:
     """Run what the portfolios lack, block by block, until the plan is empty.
 
-    Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run that
-    failed, after all that can be computed without it.
+    Before that, the blocks `again`, and those that ask again for prices of which the source itself says that they have
+    changed. Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run
+    that failed, after all that can be computed without it.
     """
     todo = plan(services, names, as_of, force)
+    asked = {key for block in again for key in block.keys}
+    changed = [name for name in services.changed(todo.priced) if name not in asked]
+    again = [*again, *services.blocks_again(changed, as_of)]
     held = todo.exposures
     tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
-    if not todo.blocks and not heal.is_due(services):
+    if not todo.blocks and not again and not heal.is_due(services):
         return tally
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
@@ -61,6 +73,13 @@ def compute(services: Services, names: Sequence[str] | None, as_of: date, *, for
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None
+        for block in again:
+            try:
+                _run(runner, block, todo, tally, tried, ran, say)
+            except BlockFailedError as error:
+                failure = failure or error
+        if again:
+            todo = plan(services, names, as_of, force, tried)
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
@@ -101,24 +120,29 @@ def _run_all(
     Symbols that were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is
     forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
     """
-    for block in todo.blocks:
-        if block.dimension != dimension:
-            continue
-        forced, done = any(step.force for step in block.steps), None
-        while done is None:
-            if runner.wait_for_others(block) and not forced:
-                return False
-            say(f"Computing {_describe(block)}")
-            ran.append(block)
-            try:
-                done = runner.run(block, tally.metadata())
-            except BlockFailedError:
-                tried.update(_asked(block))
-                raise
-            if done is None and not forced:
-                return False
-        tried.update(_asked(block))
-        tally.add(block, todo, done)
+    of_dimension = (block for block in todo.blocks if block.dimension == dimension)
+    return all(_run(runner, block, todo, tally, tried, ran, say) for block in of_dimension)
+
+
+def _run(
+    runner: Runner, block: Block, todo: WorkPlan, tally: Tally, tried: set[str], ran: list[Block], say: Say
+) -> bool:
+    """Run a block; False if somebody else did a part. A block that is forced is run whatever others did meanwhile."""
+    forced, done = any(step.force for step in block.steps), None
+    while done is None:
+        if runner.wait_for_others(block) and not forced:
+            return False
+        say(f"Computing {_describe(block)}")
+        ran.append(block)
+        try:
+            done = runner.run(block, tally.metadata())
+        except BlockFailedError:
+            tried.update(_asked(block))
+            raise
+        if done is None and not forced:
+            return False
+    tried.update(_asked(block))
+    tally.add(block, todo, done)
     return True
 
 

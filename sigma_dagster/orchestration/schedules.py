@@ -15,8 +15,9 @@ from sigma_dagster.services import Services
 
 Ticks = list[dg.RunRequest] | dg.SkipReason
 
-#: A quarter of an hour after the session counts as complete (`calendar.CUT_OFF`), half-days too.
-AFTER_CLOSE = "15 17 * * 1-5"
+#: A quarter of an hour after the session counts as complete (`calendar.CUT_OFF`), half-days too; later that evening and
+#: the next morning again, for what was not there yet and for a daemon that did not run.
+AFTER_CLOSE = ("15 17 * * 1-5", "15 21 * * 1-5", "15 7 * * 2-6")
 OFF_PEAK = "30 3 * * 1-5"
 
 #: Dagster's own job of all assets: a schedule has one job, and ours are one for each kind of key.
@@ -24,11 +25,13 @@ EVERY_ASSET = IMPLICIT_ASSET_JOB_NAME
 
 
 def build_schedules(services: Services) -> list[dg.ScheduleDefinition]:
-    """Make the schedules; they are off until switched on."""
+    """Make the schedules; off until switched on, but that of a source that follows the market."""
+    live = services.source.latest_session() is None
 
     @dg.schedule(
         name="daily_refresh",
-        cron_schedule=AFTER_CLOSE,
+        cron_schedule=list(AFTER_CLOSE),
+        default_status=dg.DefaultScheduleStatus.RUNNING if live else dg.DefaultScheduleStatus.STOPPED,
         execution_timezone=calendar.NEW_YORK.key,
         job_name=EVERY_ASSET,
         description="Buys the session that just ended for all held symbols and the factors, and computes it.",

@@ -150,6 +150,9 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
     positions.report(instance, stored)
     as_of = newest_session(services, now)
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
+    if again := services.changed(todo.priced, now):
+        blocks = services.blocks_again(again, as_of)
+        return request_blocks(instance, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
     if not todo.blocks:
         cursor.onboarding = {}
         waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""

@@ -118,6 +118,11 @@ class WorkPlan:
         return {name: n for name, n in missing.items() if name not in self.silent}
 
     @property
+    def priced(self) -> tuple[str, ...]:
+        """The symbols whose prices are wanted, whether or not they are stored: factor proxies first."""
+        return tuple(dict.fromkeys([*self.wanted["proxy_prices"].keys, *self.exposures.keys]))
+
+    @property
     def api_calls(self) -> int:
         """Provider calls that fetching costs: one a symbol."""
         return len(self.fetch)
@@ -177,6 +182,36 @@ class WorkPlan:
         days = [day for step in steps for day in self.wanted[step.asset].span(step.keys)]
         # Prices may be missing before any partition: the asset adds the look-back of the block's sessions itself.
         return max(min(days), sessions[0]), max(max(days), sessions[0])
+
+
+def blocks_again(
+    names: Sequence[str],
+    proxies: Collection[str],
+    sessions: Sequence[date],
+    *,
+    max_keys: int,
+    completed: date | None = None,
+    source: str = "",
+) -> list[Block]:
+    """Give the blocks that ask again for all that is stored of some symbols: factor proxies first, then the others.
+
+    With `source`, that one of the chain is asked.
+    """
+    of = {"proxy": [name for name in names if name in proxies]}
+    of["symbol"] = [name for name in names if name not in proxies]
+    return [
+        Block(
+            dimension,
+            part,
+            sessions[0],
+            sessions[-1],
+            (Step(asset, part, force=True, source=source),),
+            completed or sessions[-1],
+        )
+        for dimension, asset in (("proxy", "proxy_prices"), ("symbol", "daily_prices"))
+        for start in range(0, len(of[dimension]), max_keys)
+        if (part := tuple(of[dimension][start : start + max_keys]))
+    ]
 
 
 def target_sessions(as_of: date, start_date: date, history_sessions: int) -> list[date]:

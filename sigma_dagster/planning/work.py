@@ -27,6 +27,7 @@ class Tally:
     fetched: set[str] = field(default_factory=set)  # symbols
     held_fetched: int = 0
     api_calls: int = 0
+    corrected: int = 0  # stored prices that are other numbers now
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "compute": 0.0, "write": 0.0})
     waiting: dict[str, str] = field(default_factory=dict)  # symbols whose prices are not there yet, and why
 
@@ -37,9 +38,10 @@ class Tally:
             for stage in self.seconds:
                 self.seconds[stage] += reported["seconds"].get(stage, 0.0)
             if BY_NAME[step.asset].look_back:
-                self.fetched |= set(step.keys) & todo.fetch.keys()
+                self.fetched |= {key for key in step.keys if step.force or key in todo.fetch}
                 self.held_fetched = len(self.fetched & set(todo.exposures.keys))
                 self.api_calls += reported["api_calls"]
+                self.corrected += reported["prices_corrected"]
             if step.asset == "factor_exposures":
                 self.computed = min(self.held, self.computed + reported["symbols_computed"])
                 self.regressions_run += reported["computed"]

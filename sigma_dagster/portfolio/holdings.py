@@ -68,6 +68,17 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMERIC_LOOK = re.compile(r"[+-]?[0-9][0-9.-]*")
 
 
+_NOT_IN = "is not in"
+
+#: For whoever has only the sample, and holds something else.
+_SOURCES = """\
+For prices of any US stock, type one of these, and the command again:
+  no key          make install-yahoo && export SIGMA_PRICE_SOURCES=yahoo
+  a free key      export SIGMA_PRICE_SOURCES=tiingo SIGMA_TIINGO_KEY=YOUR_KEY
+  Alpha Vantage   export SIGMA_PRICE_SOURCES=alpha_vantage ALPHAVANTAGE_API_KEY=YOUR_KEY
+  your own files  export SIGMA_PRICE_SOURCES=files SIGMA_PRICE_FILES=FOLDER"""
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What a holdings file says."""
@@ -101,9 +112,10 @@ class RowError(NamedTuple):
 class HoldingsError(ValueError):
     """A holdings file, or the name for its portfolio, that is refused: with everything that is wrong, in file order."""
 
-    def __init__(self, errors: Sequence[RowError]) -> None:
+    def __init__(self, errors: Sequence[RowError], advice: str = "") -> None:
         super().__init__(errors)
         self.errors = tuple(errors)
+        self.advice = advice  # what helps against some of them, for the end of the message
 
     def __str__(self) -> str:
         # What is wrong with the form of a column is wrong in each row: it is said once.
@@ -115,7 +127,7 @@ class HoldingsError(ValueError):
         lines = [f"{first}{_also(others)}" for first, *others in shown]
         if more := len(self.errors) - sum(map(len, shown)):
             lines.append(f"... and {more:,} more")
-        return "\n".join(lines)
+        return "\n".join(filter(None, [*lines, self.advice]))
 
 
 def _also(errors: Sequence[RowError]) -> str:
@@ -171,7 +183,8 @@ def read_holdings(path: str | Path, *, as_of: date, source: PriceSource) -> Hold
         except HoldingsError as error:
             errors += error.errors
     if errors:
-        raise HoldingsError(errors)
+        unknown = any(error.column == "symbol" and _NOT_IN in error.rule for error in errors)
+        raise HoldingsError(errors, _SOURCES if unknown and source.name == "sample" else "")
     if not lots:
         raise _file_error(path, "has a header but no lots; add a line for each")
     used = set(columns.values())
@@ -323,7 +336,7 @@ def _unknown_symbol(source: PriceSource, known: Sequence[str]) -> Callable[[str]
     def rule(symbol: str) -> str:
         near = difflib.get_close_matches(symbol, known, 1, _LIKENESS) if next(guesses) < ERRORS_SHOWN else []
         meant = f": did you mean {near[0]}? Else" if near else f" ({source.coverage}):"
-        return f"is not in {source.title}{meant} {way_out}"
+        return f"{_NOT_IN} {source.title}{meant} {way_out}"
 
     return rule
 

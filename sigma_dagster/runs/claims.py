@@ -68,7 +68,7 @@ def name_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun, newest: da
     keys = block.keys if block else instance.get_dynamic_partitions(dimension)[:1] or ["none"]
     named = Block.of_keys(assets, keys, newest, newest)
     chosen = {} if block else {NOTHING_CHOSEN_TAG: "true"}
-    cast("dict[str, str]", run.tags).update({**request.partition_tags(instance, named), **chosen})
+    cast("dict[str, str]", run.tags).update({**request.partition_tags(named), **chosen})
 
 
 def _mapping(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -45,7 +45,7 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     while runs := instance.get_runs(due, limit=_AT_ONCE):
         for run in runs:
             if block := block_of(run, instance):
-                _heal(instance, graph, services, run, block)
+                record_stored(instance, graph, services, run, block)
                 healed.append(block)
             instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
@@ -94,9 +94,10 @@ def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[d
     return [_partition(asset, *cell) for cell in sorted(wanted - present)]
 
 
-def _heal(
+def record_stored(
     instance: dg.DagsterInstance, graph: AssetGraph, services: Services, run: dg.DagsterRun, block: Block
 ) -> None:
+    """Record the rows of a run's block that have no record."""
     for step in block.steps:
         stored = _rows(services, step, block)
         if not stored:

@@ -1,12 +1,21 @@
-"""Symbols that Dagster knows as partition keys and nobody needs: which there are, and taking one away.
+"""Symbols as Dagster knows them, its partition keys: those that nobody needs, and one that gets another name.
 
 A key comes into being with the first block that names it, or by hand in the UI. Its rows, if it has any, stay.
 """
 
+import uuid
+from datetime import UTC, datetime
+
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from assets.catalogue import of_dimension
+from assets.shared.block import Block
+from resources.database import symbols
+from resources.database.symbols import RenameError
 from resources.database.tables import position, symbol
+from sigma_dagster.runs import claims, heal, liveness, request
 from sigma_dagster.services import Services
 
 _DIMENSION = "symbol"
@@ -40,3 +49,48 @@ def forget(instance: dg.DagsterInstance, services: Services, name: str) -> bool:
         return False
     instance.delete_dynamic_partition(_DIMENSION, name)
     return True
+
+
+def rename(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, old: str, new: str) -> None:
+    """Give a symbol another name, and its partitions as well, as a run of its own; raises RenameError.
+
+    A run, so that `heal` finishes the record of one that was killed after the rows had their new name.
+    """
+    with services.database.read() as connection:
+        symbols.check_rename(connection, old, new)
+    last = services.as_of(None, datetime.now(UTC))
+    names = [asset.name for asset in of_dimension(_DIMENSION)]
+    block = Block.of_keys(names, [new], min(services.first_date(last), last), last)
+    busy = Block.of_keys(names, [old, new], block.first, block.last)
+    if others := claims.rivals(instance, busy):
+        raise RenameError(old, new, f"run {others[0].run_id[:8]} computes it now; try again when it has ended")
+    request.register(instance, block)
+    run_id = str(uuid.uuid4())
+    with liveness.alive(services.settings.dagster_home, run_id):
+        run = _begin(instance, run_id, block)
+        with services.database.write() as connection:
+            symbols.rename(connection, old, new)
+        heal.record_stored(instance, graph, services, run, block)
+        _report(instance, run, dg.DagsterEventType.RUN_SUCCESS, f"{old} is {new} from now on")
+    heal.heal(instance, graph, services)
+    forget(instance, services, old)
+
+
+def _begin(instance: dg.DagsterInstance, run_id: str, block: Block) -> dg.DagsterRun:
+    tags = request.run_tags(block, onboarding={}, launched_by=request.LAUNCHED_BY_COMMAND)
+    run = instance.add_run(
+        dg.DagsterRun(
+            request.job_name(block.dimension),
+            run_id,
+            run_config=request.run_config(block),
+            asset_selection=frozenset(request.selection(block)),
+            tags={**tags, **liveness.host_tags(run_id), request.DEFER_TAG: "true", **request.TO_RECONCILE},
+        )
+    )
+    _report(instance, run, dg.DagsterEventType.RUN_START, "A symbol gets another name")
+    return run
+
+
+def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType, message: str) -> None:
+    event = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name, message=message)
+    instance.report_dagster_event(event, run.run_id)

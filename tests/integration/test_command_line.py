@@ -254,10 +254,10 @@ def test_version_short_help_and_completion() -> None:
 
 def test_symbols_lists_what_the_source_has(core_home: Home) -> None:
     """D4: every symbol of the price source, for people and for programs."""
-    listed = json.loads(core_home.sigma_here("symbols", "--json").stdout)
+    listed = json.loads(core_home.sigma_here("symbols", "--known", "--json").stdout)
     assert listed["source"] == "sample"
     assert listed["symbols"] == sorted(SampleSource().symbols())
-    assert set(listed["symbols"]) <= set(core_home.sigma_here("symbols").stdout.split())
+    assert set(listed["symbols"]) <= set(core_home.sigma_here("symbols", "--known").stdout.split())
 
 
 def test_commands_to_copy_quote_their_arguments(core_home: Home, tmp_path: Path) -> None:

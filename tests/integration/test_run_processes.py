@@ -78,7 +78,7 @@ class Parts:
         run = self.instance.create_run_for_job(
             subset,
             run_config=request.run_config(block, {}),
-            tags={**job.run_tags, **request.partition_tags(self.instance, block)},
+            tags={**job.run_tags, **request.partition_tags(block)},
             asset_selection=frozenset(request.selection(block)),
         )
         return run.run_id

@@ -72,10 +72,23 @@ def steps(request: dg.RunRequest) -> dict[str, tuple[list[str], str, str]]:
     return {asset: (config["keys"], config["first"], config["last"]) for asset, config in configs.items()}
 
 
-def test_both_are_off_until_switched_on(home: Home) -> None:
-    """Nothing is bought on a schedule that nobody asked for."""
-    made = {one.name: (one.default_status.value, one.execution_timezone) for one in build_schedules(home.environment())}
-    assert made == dict.fromkeys(("daily_refresh", "preload"), ("STOPPED", "America/New_York"))
+@pytest.mark.parametrize(("source", "daily"), [(None, "STOPPED"), (LiveSource(), "RUNNING")], ids=["sample", "live"])
+def test_the_daily_one_is_on_for_a_source_that_follows_the_market(
+    home: Home, source: PriceSource | None, daily: str
+) -> None:
+    """`make dev` with a live source is complete; where there is never a new session nothing ticks in vain."""
+    made = {
+        one.name: (one.default_status.value, one.execution_timezone)
+        for one in build_schedules(home.environment(source))
+    }
+    assert made == {"daily_refresh": (daily, "America/New_York"), "preload": ("STOPPED", "America/New_York")}
+
+
+def test_the_daily_one_asks_again_the_same_evening_and_the_next_morning(home: Home) -> None:
+    """After the close, later that evening, and on the morning after each session; a Friday's is Saturday."""
+    (daily,) = [one for one in build_schedules(home.environment(LiveSource())) if one.name == "daily_refresh"]
+    ticks = daily.execution_timezone and daily.cron_schedule
+    assert ticks == ["15 17 * * 1-5", "15 21 * * 1-5", "15 7 * * 2-6"]
 
 
 # --- daily_refresh
