@@ -178,15 +178,12 @@ def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> 
 
     Runs of `sigma` are left out: the command evaluates the checks itself, after its last block.
     """
-    runs = dg.RunsFilter(statuses=FINISHED_STATUSES, tags={DEFER_TAG: "true"})
-    ended = [
-        record
-        for record in instance.get_run_records(runs, limit=_RUNS_CHECKED)
-        if (record.end_time or 0.0) > cursor.checked
-    ]
+    since = datetime.fromtimestamp(cursor.checked, UTC)
+    runs = dg.RunsFilter(statuses=FINISHED_STATUSES, tags={DEFER_TAG: "true"}, updated_after=since)
+    ended = instance.get_run_records(runs, limit=_RUNS_CHECKED)
     if not ended or claims.in_progress(instance):
         return
-    cursor.checked = max(record.end_time or 0.0 for record in ended)
+    cursor.checked = max(record.update_timestamp.replace(tzinfo=UTC).timestamp() for record in ended)
     blocks = [
         block
         for record in ended

@@ -100,9 +100,9 @@ def test_an_interrupted_step_ends_its_run_as_canceled(
     assert said[-1] == LAST_LINE.format(signum.name)
     assert [line for line in said if line.startswith("Interrupted")] == said[-1:]
     assert not any("Traceback" in line for line in said)
-    assert core_home.statuses() == {"SUCCESS": 2, "CANCELED": 1}
+    assert core_home.statuses() == {"SUCCESS": 3, "CANCELED": 1}
     core_home.onboard(file)
-    assert core_home.statuses() == {"SUCCESS": 4, "CANCELED": 1}
+    assert core_home.statuses() == {"SUCCESS": 5, "CANCELED": 1}
     core_home.assert_records_are_rows()
 
 
@@ -116,7 +116,7 @@ def test_a_signal_during_garbage_collection_is_not_lost(
     assert ended == status, said
     assert not (tmp_path / "next").exists()  # the step did not go on after the collection
     assert said[-1] == LAST_LINE.format(signum.name)
-    assert core_home.statuses() == {"SUCCESS": 2, "CANCELED": 1}
+    assert core_home.statuses() == {"SUCCESS": 3, "CANCELED": 1}
 
 
 @pytest.mark.parametrize(("signum", "status"), SIGNALS)
@@ -139,4 +139,4 @@ def test_who_waits_can_be_interrupted(core_home: Home, tmp_path: Path) -> None:
     assert interrupt(second, signal.SIGTERM) == (143, [LAST_LINE.format("SIGTERM")])
     assert core_home.statuses()["STARTED"] == 1
     assert interrupt(first, signal.SIGTERM)[0] == 143
-    assert core_home.statuses() == {"SUCCESS": 2, "CANCELED": 1}
+    assert core_home.statuses() == {"SUCCESS": 3, "CANCELED": 1}

@@ -77,7 +77,7 @@ class Parts:
         subset = job.get_subset(asset_selection=set(request.selection(block)), asset_check_selection=set())
         run = self.instance.create_run_for_job(
             subset,
-            run_config=request.run_config(block, {}),
+            run_config=request.run_config(block),
             tags={**job.run_tags, **request.partition_tags(block)},
             asset_selection=frozenset(request.selection(block)),
         )
@@ -247,9 +247,10 @@ def test_a_run_that_was_looked_after_is_never_read_again(core_home: Home) -> Non
         failed = dg.DagsterRun("symbol_block", tags=tags, status=dg.DagsterRunStatus.FAILURE)
         parts.instance.add_run(failed)
         context = dg.build_sensor_context(instance=parts.instance, definitions=parts.defs)
-        evaluate(context, parts.services, NOW)
+        cursor = evaluate(context, parts.services, NOW).cursor
         with parts.instance.run_storage.connect() as connection:
             connection.exec_driver_sql("UPDATE runs SET run_body = 'unreadable' WHERE run_id = ?", (failed.run_id,))
+        context = dg.build_sensor_context(instance=parts.instance, definitions=parts.defs, cursor=cursor)
         assert evaluate(context, parts.services, NOW).skip_reason
 
 
@@ -264,9 +265,9 @@ def test_what_was_forced_is_not_forced_again_after_a_wait(core_home: Home) -> No
             stored = portfolios.load(connection)
         settings = {"max_symbols_per_run": "4"}
         planned = core_home.environment(**settings).plan(stored, LAST, force=Force(prices=True)).blocks
-        blocks = [block for block in planned if block.dimension == "symbol"]
-        assert len(blocks) == 4
-        run_id = parts.store_run(blocks[1])
+        blocks = [block for block in planned if block.dimension != "portfolio"]
+        assert [block.dimension for block in blocks] == ["proxy", "proxy", "symbol", "symbol", "symbol"]
+        run_id = parts.store_run(blocks[3])
         home = parts.services.settings.dagster_home
         liveness.hold(home, run_id)
         parts.instance.add_run_tags(run_id, liveness.host_tags(run_id))
