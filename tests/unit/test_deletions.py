@@ -9,6 +9,7 @@ from resources.database import deletions, portfolios, results
 from resources.database.bulk import upsert
 from resources.database.deletions import Deletion
 from resources.database.engine import Database
+from resources.database.results import Corrected
 from resources.database.tables import portfolio, portfolio_volatility, symbol_volatility
 from tests.support.home import lots
 
@@ -43,7 +44,7 @@ def test_rows_deleted_for_a_rewritten_price_are_noted_and_no_others(database: Da
     store_volatility(database)
     store_portfolio(database)
     with database.write() as connection:
-        results.delete_for_symbol(connection, "AAPL", DAYS[0], DAYS[1], split=False)
+        results.delete_for_symbol(connection, "AAPL", Corrected([(DAYS[0], DAYS[1])]))
     assert sorted(noted(database), key=repr) == [
         ("portfolio_volatility", "book", DAYS[1], DAYS[1]),
         ("symbol_volatility", "AAPL", DAYS[0], DAYS[1]),

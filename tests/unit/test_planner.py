@@ -191,7 +191,7 @@ def test_prices_of_proxies_come_with_or_before_every_regression(database: Databa
     for block in todo.blocks:
         assert len(block.keys) <= max_keys
         steps = {step.asset: step.keys for step in block.steps}
-        fetched |= set(steps.get("daily_prices", ()))
+        fetched |= {*steps.get("proxy_prices", ()), *steps.get("daily_prices", ())}
         for asset in ("factor_exposures", "symbol_volatility"):
             assert not steps.get(asset) or fetched >= {*PROXIES, *steps[asset]}
         computed += steps.get("factor_exposures", ())
