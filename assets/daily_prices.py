@@ -253,9 +253,9 @@ class Buyer:
         `completed` is the last completed session, as the planner knew it; None: ask the clock.
         """
         if only and only not in self._members:
-            known = ", ".join(self._members)
+            named = ", ".join(self._members)
             raise dg.Failure(
-                f"{only!r} is not in SIGMA_PRICE_SOURCES ({known}): name one of these", allow_retries=False
+                f"{only!r} is not in SIGMA_PRICE_SOURCES ({named}): name one of these", allow_retries=False
             )
         self._only, self._since = only, grid[0] if force else None
         self._completed = max(completed or self._clock.completed(), grid[-1])
