@@ -321,7 +321,7 @@ def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(databa
         (symbol, {"symbol": "NEW", "status": "maybe", "source": "test"}),
         (portfolio_volatility, {"portfolio_id": 999, "session": date(2022, 12, 28), "n_obs": 1}),
         (position, {"quantity": 0.0}),
-        (position, {"entry_price": 0.0}),
+        (position, {"entry_price": -1.0}),
         (position, {"exit_date": date(2020, 1, 1)}),
         (position, {"asset_class": "cash"}),
     ],
