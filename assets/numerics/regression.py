@@ -6,7 +6,7 @@ which factors a model has, and where returns come from, belongs elsewhere.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property, partial
 from typing import Literal
@@ -41,6 +41,8 @@ SILENT = f"No return in the last {RECENT_SESSIONS} sessions"
 FLAT = "Price did not move in the window"
 
 _BLOCK_SESSIONS = 32
+_SYMBOLS = 2048
+"""Fitted at a time: with many more, most of the time goes into memory that is new each time."""
 _GAP_SYMBOLS = 512
 _NUMBERS = "beta", "se", "r_squared", "residual_vol", "market_total"
 _OF_A_SYMBOL = *_NUMBERS, "n_obs", "quality", "reason"
@@ -235,16 +237,32 @@ def _blank_fits(n_targets: int, n_symbols: int, n_factors: int) -> Fits:
 
 
 def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, model: _Model) -> None:
+    """Fill fits some symbols at a time, so that what is made on the way fits into memory that is used again."""
+    blocks = list(_blocks(factors, ends, model.window))
+    examined = _examine([windows for _, windows in blocks], model)
+    fits.condition[:], fits.max_vif[:] = examined.condition, examined.max_vif
+    complete: BoolArray = np.all(np.isfinite(factors), axis=1, keepdims=True)
+    for first in range(0, returns.shape[1], _SYMBOLS):
+        columns = slice(first, first + _SYMBOLS)
+        part = replace(fits, **{name: getattr(fits, name)[:, columns] for name in _OF_A_SYMBOL})
+        _fill_symbols(part, returns[:, columns], complete, ends, blocks, examined, model)
+
+
+def _fill_symbols(
+    fits: Fits,
+    returns: FloatArray,
+    complete: BoolArray,
+    ends: IntArray,
+    blocks: Sequence[tuple[slice, Windows]],
+    examined: _Factors,
+    model: _Model,
+) -> None:
     """Fill fits block by block: all symbols as if they had no gaps, then those that have, apart."""
     finite = np.isfinite(returns)
-    complete = np.isfinite(factors).all(axis=1, keepdims=True)
     values = np.where(finite & complete, returns, 0.0)
     squares = values**2
     missing = complete & ~finite
     recent = trailing_sum(finite.astype(np.int8), RECENT_SESSIONS)[ends] > 0
-    blocks = list(_blocks(factors, ends, model.window))
-    examined = _examine([windows for _, windows in blocks], model)
-    fits.condition[:], fits.max_vif[:] = examined.condition, examined.max_vif
     for block, windows in blocks:
         rows = slice(int(ends[block.start]) - model.window + 1, int(ends[block.stop - 1]) + 1)
         own = examined.part(block)
@@ -253,7 +271,7 @@ def _fill(fits: Fits, returns: FloatArray, factors: FloatArray, ends: IntArray, 
         _solve(part, own, projection, recent[block], model)
         for columns in _gap_columns(missing[rows]):
             corrected = kernel.project_gaps(windows, projection, columns, missing[rows][:, columns])
-            apart = _blank_fits(len(recent[block]), len(columns), factors.shape[1])
+            apart = _blank_fits(len(recent[block]), len(columns), len(model.names))
             _solve(apart, own, corrected, recent[block][:, columns], model)
             for name in _OF_A_SYMBOL:
                 getattr(part, name)[:, columns] = getattr(apart, name)

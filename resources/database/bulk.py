@@ -5,7 +5,7 @@ Bulk paths carry sessions as ISO text (which both databases take and give), neve
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -41,11 +41,11 @@ def upsert(connection: Connection, table: Table, columns: Columns) -> int:
     return n_rows
 
 
-def _upsert(table: Table, columns: Iterable[str], rows: str) -> str:
+def _upsert(table: Table, columns: Collection[str], rows: str) -> str:
     """Compose an insert of `rows` that replaces on conflict; both databases understand it."""
     key = [column.name for column in table.primary_key]
     updates = [f"{name} = excluded.{name}" for name in columns if name not in key]
-    if "computed_at" in table.c:
+    if "computed_at" in table.c and "computed_at" not in columns:
         updates.append("computed_at = CURRENT_TIMESTAMP")
     replaced = ", ".join(updates)
     action = f"UPDATE SET {replaced}" if replaced else "NOTHING"
@@ -63,6 +63,9 @@ def _insert(connection: Connection, table: Table, columns: Mapping[str, Sequence
     anew = table.indexes if n_rows >= _MANY_ROWS and not _has_rows(connection, table, n_rows) else ()
     for index in anew:
         index.drop(connection)
+    if "computed_at" in table.c:  # else SQLite asks its clock once per row
+        now = connection.exec_driver_sql("SELECT CURRENT_TIMESTAMP").scalar_one()
+        columns = {**columns, "computed_at": [now] * n_rows}
     statement = _upsert(table, columns, f"VALUES ({', '.join('?' for _ in columns)})")
     for first in range(0, n_rows, _ROWS_AT_A_TIME):
         part = (_objects(values[first : first + _ROWS_AT_A_TIME]) for values in columns.values())

@@ -18,8 +18,9 @@ from resources.database.migrate import upgrade
 from resources.postgres import psycopg2_url
 from resources.sqlite import keep_private, make_whole, sqlite_url
 
-# A large write holds up to 64 MB of pages: with fewer it writes many of them more than once.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536")
+# Page size: of a new file only, so it comes before the journal. On pages of 4 kB a large write costs a sixth more.
+# A large write holds up to 128 MB of pages: with fewer it writes many of them more than once.
+_PRAGMAS = ("page_size=16384", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-131072")
 
 
 class Database:

@@ -213,6 +213,18 @@ def test_crashes_and_ticks_of_a_factor_are_the_same_in_a_batch() -> None:
         assert_same(day, cells(batch, sessions=[i]), tolerance=1e-11)
 
 
+def test_thousands_of_symbols_are_fitted_like_a_few() -> None:
+    """Promise: a symbol's numbers do not depend on how many others are fitted with it, first, last or between."""
+    returns, factors = make_returns(n_symbols=5_000, n_sessions=300)
+    returns[280, ::3] = np.nan
+    together = fit_model(returns, factors, [270, 299])
+    for first in (0, 2_046, 4_094, 4_996):
+        some = slice(first, first + 4)
+        assert_same(cells(together, some), fit_model(returns[:, some], factors, [270, 299]))
+    expected = least_squares(returns[:, 4_998], factors, 299)
+    assert together.beta[1, 4_998] == pytest.approx(expected.params[1:], rel=1e-10)
+
+
 def test_symbols_without_enough_history_say_so() -> None:
     """Promise: below 60 sessions there are no numbers but a reason; the count is always there; 60 are enough."""
     returns, factors = make_returns()
