@@ -57,10 +57,17 @@ class PricePanel:
         """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
         if not self.revision.keys() >= set(symbols) or not set(sessions) <= set(self.sessions):
             return None
-        columns, first = self.columns(symbols), self.sessions.index(sessions[0])
-        days = slice(first, first + len(sessions))
-        arrays = (array[days, columns] for array in (self.close, self.dividend, self.split, self.known))
-        return PricePanel(tuple(sessions), tuple(symbols), *arrays, {name: self.revision[name] for name in symbols})
+        first = self.sessions.index(sessions[0])
+        part = np.s_[first : first + len(sessions), self.columns(symbols)]
+        return PricePanel(
+            sessions=tuple(sessions),
+            symbols=tuple(symbols),
+            close=self.close[part],
+            dividend=self.dividend[part],
+            split=self.split[part],
+            known=self.known[part],
+            revision={name: self.revision[name] for name in symbols},
+        )
 
 
 @dataclass(frozen=True)

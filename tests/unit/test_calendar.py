@@ -140,7 +140,7 @@ def test_importing_the_calendar_does_not_import_pandas() -> None:
 
 
 def test_the_kept_sessions_are_those_of_the_library() -> None:
-    """What is read from the file at every start is what the installed release says; else: python -m resources.calendar."""
+    """The file that is read at every start says what the library says; if not: python -m resources.calendar."""
     kept = Path(calendar.__file__).with_name("xnys_closed.txt").read_text(encoding="utf-8")
     assert kept == calendar.keep()
 
