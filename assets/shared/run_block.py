@@ -26,9 +26,8 @@ class BlockConfig(dg.Config):
     """Run config of every partitioned asset. Without keys, the block is the partitions that were chosen."""
 
     force: bool = Field(default=False, description="Compute and replace what exists as well.")
-    keys: list[str] = Field(
-        default=[], description="The keys of a block, such as [AAPL, MSFT]; none: the chosen partitions."
-    )
+    # A list of strings, which `Block` checks: Dagster would, key by key, at every step and for all assets of the run.
+    keys: Any = Field(default=[], description="The keys of a block, such as [AAPL, MSFT]; none: the chosen partitions.")
     first: str = Field(default="", description="The block's first session, YYYY-MM-DD; none: the first partition.")
     last: str = Field(default="", description="The block's last session, YYYY-MM-DD; none: the last partition.")
     source: str = Field(

@@ -57,15 +57,15 @@ class PricePanel:
         """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
         if not self.revision.keys() >= set(symbols) or not set(sessions) <= set(self.sessions):
             return None
-        columns, first = self.columns(symbols), self.sessions.index(sessions[0])
-        days = slice(first, first + len(sessions))
+        first = self.sessions.index(sessions[0])
+        part = np.s_[first : first + len(sessions), self.columns(symbols)]
         return PricePanel(
-            tuple(sessions),
-            tuple(symbols),
-            close=self.close[days, columns],
-            dividend=self.dividend[days, columns],
-            split=self.split[days, columns],
-            known=self.known[days, columns],
+            sessions=tuple(sessions),
+            symbols=tuple(symbols),
+            close=self.close[part],
+            dividend=self.dividend[part],
+            split=self.split[part],
+            known=self.known[part],
             revision={name: self.revision[name] for name in symbols},
         )
 
@@ -125,7 +125,7 @@ def store(
     """
     answers = sorted(answers, key=lambda answer: answer.symbol)
     known = symbols.lock(connection, {answer.symbol: answer.source for answer in answers})
-    old = _stored(connection, answers)
+    old, followed = _stored(connection, answers), _followed(connection, answers)
     done: dict[str, Stored] = {}
     refused: dict[str, RefusedPricesError] = {}
     written = _Rows()
@@ -143,7 +143,8 @@ def store(
         if found.factor != 1:
             _scale(connection, answer.symbol, found.factor)
         if not was.new:
-            corrected = _corrected(connection, answer, found, before, look_back, completed)
+            after = connection if answer.symbol in followed else None
+            corrected = _corrected(after, answer, found, before, look_back, completed)
             if results.delete_for_symbol(connection, answer.symbol, corrected) or found.factor != 1:
                 now = now._replace(revision=was.revision + 1)
         facts.append(now)
@@ -187,6 +188,16 @@ def _stored(connection: Connection, answers: Sequence[Answer]) -> dict[str, dict
         if name in found:
             found[name][day] = StoredPrice(*numbers)
     return found
+
+
+def _followed(connection: Connection, answers: Sequence[Answer]) -> set[str]:
+    """Name the symbols that have rows after the first session of all answers; mostly none when a session is new."""
+    days = [row.session for answer in answers for row in answer.rows]
+    names, row = [answer.symbol for answer in answers], daily_price.c
+    if not days:
+        return set()
+    query = sa.select(row.symbol).where(within(row.symbol, names), row.session > min(days)).distinct()
+    return set(connection.execute(query).scalars())
 
 
 def _told(
@@ -238,14 +249,17 @@ def _scale(connection: Connection, name: str, factor: float) -> None:
 
 
 def _corrected(
-    connection: Connection,
+    connection: Connection | None,
     answer: Answer,
     found: Comparison,
     before: Mapping[date, StoredPrice],
     look_back: int,
     completed: date | None,
 ) -> Corrected:
-    """Say which sessions' results rest on what the comparison found to be another number."""
+    """Say which sessions' results rest on what the comparison found to be another number.
+
+    Without a connection, nothing is stored after any row of the answer.
+    """
     closes = set(found.closes)
     spans = [
         (row.session, calendar.shift(row.session, look_back if row.session in closes else look_back - 1))
@@ -257,7 +271,7 @@ def _corrected(
     for day in [*(row.session for row in found.fresh), *found.closes]:
         after = calendar.shift(day, 1)
         first = calendar.shift(after, look_back)
-        if after in priced or (completed and first > completed):
+        if connection is None or after in priced or (completed and first > completed):
             continue
         upto, newest = _after(connection, answer.symbol, day)
         if newest and upto != after:

@@ -477,3 +477,18 @@ def test_the_live_model_computes_from_its_own_proxies(home: Home) -> None:
     assert tuple(found.exposures) == model.factor_names
     assert all(value is not None for value in found.exposures.values())
     assert found.quality == "full_history"
+
+
+@pytest.mark.parametrize("command", [("show", "core"), ("plan",), ("portfolios",)])
+def test_a_command_that_reads_imports_nothing_heavy(read_home: Home, command: tuple[str, ...]) -> None:
+    """The answer is there before Dagster, pandas, scipy or pydantic (which typer would ask) could be imported."""
+    _, environment = read_home.command()
+    code = (
+        "import atexit, sys; from sigma_dagster.cli.entry import main\n"
+        "heavy = {'dagster', 'pandas', 'scipy', 'pydantic', 'alembic', 'statsmodels'}\n"
+        "atexit.register(lambda: print(sorted(heavy & sys.modules.keys()), file=sys.stderr))\n"
+        "main()"
+    )
+    arguments = [sys.executable, "-c", code, *command]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert done.stderr == "[]\n"

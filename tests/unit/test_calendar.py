@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -136,3 +137,18 @@ def test_importing_the_calendar_does_not_import_pandas() -> None:
     """The command line imports this module at every start; pandas costs half a second and comes with first use."""
     code = "import sys, resources.calendar; sys.exit('pandas' in sys.modules or 'exchange_calendars' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own code
+
+
+def test_the_kept_sessions_are_those_of_the_library() -> None:
+    """The file that is read at every start says what the library says; if not: python -m resources.calendar."""
+    kept = Path(calendar.__file__).with_name("xnys_closed.txt").read_text(encoding="utf-8")
+    assert kept == calendar.keep()
+
+
+def test_asking_the_calendar_does_not_import_pandas() -> None:
+    """A plan, which asks for sessions, takes less time than pandas takes to be imported."""
+    code = (
+        "import sys, datetime; from resources import calendar; calendar.last_sessions(9, datetime.date(2022, 12, 28))"
+    )
+    code += "; sys.exit('pandas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - code of this test

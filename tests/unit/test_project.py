@@ -122,7 +122,7 @@ def test_locks_have_hashes_and_no_address(name: str) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("sigma_dagster.cli.main", ["dagster", "pandas", "statsmodels", "alembic"]),
+        ("sigma_dagster.cli.main", ["dagster", "pandas", "scipy", "statsmodels", "alembic"]),
         ("sigma_dagster.planning.planner", ["dagster", "pandas"]),
         ("sigma_dagster.portfolio.holdings", ["dagster", "pandas", "sqlalchemy.orm"]),
         ("assets.numerics.regression", ["dagster", "sqlalchemy", "pandas"]),
