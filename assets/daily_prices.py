@@ -154,7 +154,9 @@ def materialize(
         proxies = np.isin(block.keys, buyer.proxies)
         wanted[proxies] = ~have[proxies]  # the planner has them fetched as proxies, by force too
     _log_check(context, wanted, found.keys)
-    bought = buyer.buy(block.keys, grid, wanted, completed=found.completed, force=config.force, only=config.source)
+    bought = buyer.buy(
+        block.keys, grid, wanted, completed=found.completed, force=config.force, whole=config.whole, only=config.source
+    )
     _log_outcome(context, bought)
     written = [cell for cell in bought.cells if cell.session >= frame.first_date]
 
@@ -233,7 +235,7 @@ class Buyer:
         self._members = {one.name: one for one in (source.members if isinstance(source, Chain) else [source])}
         self._live = source.latest_session() is None
         self._only = ""  # the source that is asked, of several
-        self._since: date | None = None  # by force: what is stored from here on is asked for, and before
+        self._since: date | None = None  # the whole: what is stored from here on is asked for, and before
         self._unsaved: list[Answer] = []
         self._unnoted: list[tuple[str, str]] = []  # source and symbol, of what was fetched
         self._unsaved_since = 0.0  # seconds of fetching
@@ -247,11 +249,12 @@ class Buyer:
         *,
         completed: date | None,
         force: bool,
+        whole: bool = False,
         only: str = "",
     ) -> Purchase:
         """Fetch and store the wanted cells, shape (names, grid); by `force`, also of symbols that no source has.
 
-        By `force` all is asked for that is stored of a symbol. `only` names the source of the chain that is asked.
+        With `whole` all is asked for that is stored of a symbol. `only` names the source of the chain that is asked.
         `completed` is the last completed session, as the planner knew it; None: ask the clock.
         """
         if only and only not in self._members:
@@ -259,7 +262,7 @@ class Buyer:
             raise dg.Failure(
                 f"{only!r} is not in SIGMA_PRICE_SOURCES ({members}): name one of these", allow_retries=False
             )
-        self._only, self._since = only, grid[0] if force else None
+        self._only, self._since = only, grid[0] if whole else None
         self._completed = max(completed or self._clock.completed(), grid[-1])
         before = self.source.calls
         orders = {

@@ -33,6 +33,7 @@ class Step:
     force: bool = False  # what exists is computed again and replaced
     cached_keys: int = 0  # what the planner found stored already and therefore left out
     cached_rows: int = 0
+    whole: bool = False  # of prices: all that is stored of a symbol is asked for and compared
     source: str = ""  # of prices: the one source that is asked; empty: the one that a symbol's prices came from
 
 
@@ -77,6 +78,7 @@ class Block:
                 "keys": list(step.keys),
                 "first": self.first.isoformat(),
                 "last": self.last.isoformat(),
+                **({"whole": True} if step.whole else {}),
                 **({"source": step.source} if step.source else {}),
             }
             for step in self.steps
@@ -114,7 +116,8 @@ def _step(name: str, config: Mapping[str, Any]) -> Step:
         raise BlockConfigError(f"{name}.keys", keys, "is no list of keys such as [AAPL, MSFT]")
     if not isinstance(force, bool):
         raise BlockConfigError(f"{name}.force", force, "is neither true nor false")
-    return Step(name, tuple(dict.fromkeys(keys)), force, source=str(config.get("source") or ""))
+    whole, source = bool(config.get("whole")), str(config.get("source") or "")
+    return Step(name, tuple(dict.fromkeys(keys)), force, whole=whole, source=source)
 
 
 def _session(field: str, config: Mapping[str, Any]) -> date:

@@ -30,6 +30,9 @@ class BlockConfig(dg.Config):
     keys: Any = Field(default=[], description="The keys of a block, such as [AAPL, MSFT]; none: the chosen partitions.")
     first: str = Field(default="", description="The block's first session, YYYY-MM-DD; none: the first partition.")
     last: str = Field(default="", description="The block's last session, YYYY-MM-DD; none: the last partition.")
+    whole: bool = Field(
+        default=False, description="Prices: ask for all that is stored of a symbol, and compare; with force."
+    )
     source: str = Field(
         default="",
         description="Prices: ask this source of SIGMA_PRICE_SOURCES; none: the one that a symbol's prices came from.",

@@ -205,7 +205,7 @@ def blocks_again(
             part,
             sessions[0],
             sessions[-1],
-            (Step(asset, part, force=True, source=source),),
+            (Step(asset, part, force=True, whole=True, source=source),),
             completed or sessions[-1],
         )
         for dimension, asset in (("proxy", "proxy_prices"), ("symbol", "daily_prices"))

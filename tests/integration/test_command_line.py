@@ -125,6 +125,7 @@ def test_plan_says_what_is_missing_under_fixed_names(core_home: Home) -> None:
         "volatility": {"symbols": 0, "rows": 0},
         "portfolios": {"core": 5},
         "runs": 2,
+        "sources": [{"source": "sample", "requests": 1, "days": 1, "note": ""}],
     }
     assert core_home.rows() == before
     people = core_home.sigma_here("plan", "--portfolio", "core").stdout
