@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon demo demo-live test dev lint lock install install-yahoo install-dev
+.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -15,6 +15,10 @@ demo-live: install-dev
 
 test: install-dev
 	@$(BIN)/python -m pytest -n 2
+
+# Minutes: killed processes on both databases, days of pretended vendors.
+test-slow: install-dev
+	@$(BIN)/python -m pytest -n 2 -m slow
 
 # Minutes each: the real daemon and webserver, on SQLite and on Postgres.
 test-daemon: install-dev

@@ -25,6 +25,9 @@ from resources.dagster_storage.event_log import (
     record_materializations,
 )
 
+#: `make test-slow`.
+pytestmark = pytest.mark.slow
+
 PRICES = dg.AssetKey("daily_prices")
 
 

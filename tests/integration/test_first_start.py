@@ -22,6 +22,9 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from resources.dagster_storage.event_log_postgres import PostgresEventLog
 from tests.support.home import Home, holdings
 
+#: `make test-slow`.
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 #: The least that makes the whole home.
 TINY = {"SIGMA_HISTORY_SESSIONS": "1", "SIGMA_START_DATE": "2022-12-28"}

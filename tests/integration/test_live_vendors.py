@@ -25,6 +25,9 @@ from tests.support.vendors.alpha_vantage import AlphaVantage, Anything
 from tests.support.vendors.market import Market, simulated
 from tests.support.vendors.tiingo import Tiingo
 
+#: `make test-slow`.
+pytestmark = pytest.mark.slow
+
 THURSDAY, FRIDAY = date(2022, 12, 22), date(2022, 12, 23)
 PROXIES = set(SAMPLE_5.proxies)
 CORE = "AAPL BAC BBY CVX GE HD JNJ JPM KO LLY"

@@ -20,6 +20,9 @@ from tests.conftest import SMALL
 from tests.support.home import CORE, GROWTH, Home, assert_same, lots
 from tests.support.sources import RecordedSource
 
+#: `make test-slow`.
+pytestmark = pytest.mark.slow
+
 TABLES = (daily_price, factor_exposure, symbol_volatility, portfolio_factor_exposure, portfolio_volatility)
 
 

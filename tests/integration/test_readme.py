@@ -92,7 +92,8 @@ def _commands() -> list[str]:
 
 def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path) -> None:
     """In the order of the README, after the demo, beside its example file."""
-    words = {"FILE": EXAMPLE, "[FILE]": EXAMPLE, "NAME": "mine", "SYMBOL": "AAPL"}
+    words = {"FILE": EXAMPLE, "[FILE]": EXAMPLE, "NAME": "mine", "SYMBOL": "AAPL", "SYMBOL...": "AAPL"}
+    words |= {"OLD": "KO", "NEW": "KO.X"}
     for command in _commands():
         named = [words.get(word, word) for word in shlex.split(command)[1:]]
         done = full_home.sigma(*(desk / word if word == EXAMPLE else word for word in named))
