@@ -49,6 +49,23 @@ def test_after_the_demo_every_bar_is_full(read_home: Home) -> None:
     }
 
 
+ANSWERS = """{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
+    name executionForLatestMaterialization { status } } } } } }"""
+
+
+def test_every_check_has_answered_about_the_latest_rows(core_home: Home) -> None:
+    """E1: of the last block too, whose checks answer in the same second in which it was recorded."""
+    with asked_here(core_home) as ask_here:
+        nodes = ask_here(ANSWERS)["assetNodes"]
+    answers = {
+        (node["assetKey"]["path"][0], check["name"]): check["executionForLatestMaterialization"]
+        for node in nodes
+        for check in node["assetChecksOrError"].get("checks", ())
+    }
+    assert len(answers) >= 10
+    assert {key: answer and answer["status"] for key, answer in answers.items()} == dict.fromkeys(answers, "SUCCEEDED")
+
+
 def test_the_first_date_stays_while_sessions_come(fresh: Home) -> None:
     """Day after day the bars stay full: the window of the results moves on, the first partition does not."""
     first = date(2022, 12, 14)
