@@ -40,7 +40,7 @@ from resources.sources.base import (
     earliest_session,
     take_note,
 )
-from resources.sources.chain import Chain, fetch_from
+from resources.sources.chain import fetch_from, members
 
 #: One run at a time asks the price source.
 POOL = "price_source"
@@ -232,7 +232,7 @@ class Buyer:
         self.stopwatch = Stopwatch()
         self._clock = clock
         self._completed = date.min
-        self._members = {one.name: one for one in (source.members if isinstance(source, Chain) else [source])}
+        self._members = {one.name: one for one in members(source)}
         self._live = source.latest_session() is None
         self._only = ""  # the source that is asked, of several
         self._since: date | None = None  # the whole: what is stored from here on is asked for, and before
@@ -258,9 +258,9 @@ class Buyer:
         `completed` is the last completed session, as the planner knew it; None: ask the clock.
         """
         if only and only not in self._members:
-            members = ", ".join(self._members)
+            named = ", ".join(self._members)
             raise dg.Failure(
-                f"{only!r} is not in SIGMA_PRICE_SOURCES ({members}): name one of these", allow_retries=False
+                f"{only!r} is not in SIGMA_PRICE_SOURCES ({named}): name one of these", allow_retries=False
             )
         self._only, self._since = only, grid[0] if whole else None
         self._completed = max(completed or self._clock.completed(), grid[-1])

@@ -17,7 +17,7 @@ from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.database.quota import DatabaseMeter
 from resources.sources.base import Estimate, PriceSource, changed
-from resources.sources.chain import Chain, estimates
+from resources.sources.chain import estimates, members
 from resources.sources.registry import price_sources
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
@@ -136,14 +136,13 @@ class Services:
 
         Given the time, not those that were asked for in vain and whose time has not come.
         """
-        members = self.source.members if isinstance(self.source, Chain) else [self.source]
         with self.database.read() as connection:
             known = symbols.known(connection, names)
             noted = symbols.pending(connection, known) if now else {}
         due = [name for name in known if name not in noted or noted[name].retry_at <= (now or noted[name].retry_at)]
         return [
             name
-            for member in members
+            for member in members(self.source)
             for name in changed(member, [one for one in due if known[one].source == member.name])
         ]
 

@@ -31,6 +31,11 @@ class Fetched(NamedTuple):
     rows: Sequence[PriceRow]
 
 
+def members(source: PriceSource) -> Sequence[PriceSource]:
+    """Give the sources of a chain, in their order; one that is no chain stands alone."""
+    return source.members if isinstance(source, Chain) else (source,)
+
+
 def fetch_from(source: PriceSource, symbol: str, first: date, last: date, stored: str | None = None) -> Fetched:
     """Fetch from a source or a chain; `stored` names the source of the symbol's stored prices.
 

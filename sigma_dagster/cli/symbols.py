@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resources.database import quota, symbols
-from resources.sources.chain import Chain
+from resources.sources.chain import members
 from resources.symbols import SYMBOL, canonical
 from sigma_dagster.cli import render_symbols
 from sigma_dagster.cli.app import AsJson, InputError, app, as_of_session, make_services
@@ -111,14 +111,13 @@ def fetch(
 
 
 def _members(services: Services) -> list[str]:
-    members = services.source.members if isinstance(services.source, Chain) else [services.source]
-    return [member.name for member in members]
+    return [member.name for member in members(services.source)]
 
 
 def _refuse_fetch(services: Services, names: list[str], source: str) -> None:
-    members = _members(services)
-    if source and source not in members:
-        known = ", ".join(members)
+    named = _members(services)
+    if source and source not in named:
+        known = ", ".join(named)
         raise InputError(f"--from {source}: it is not in SIGMA_PRICE_SOURCES, which names {known}; add it there first")
     with services.database.read() as connection:
         known_symbols = symbols.known(connection, names)
