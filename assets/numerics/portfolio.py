@@ -132,9 +132,11 @@ def value_positions(
     """
     rows = checked_targets(targets, len(sessions))
     n_symbols = close.shape[1]
-    cash = np.isin(np.arange(n_symbols), lots.symbol[lots.cash])
-    quoted = np.isfinite(close) & ~cash & ~np.isin(np.arange(n_symbols), lots.symbol[lots.private])
-    growth = np.cumprod(np.nan_to_num(split, nan=1.0), axis=0)
+    cash, unquoted = np.zeros((2, n_symbols), dtype=bool)
+    cash[lots.symbol[lots.cash]] = True
+    unquoted[lots.symbol[lots.cash | lots.private]] = True
+    quoted = np.isfinite(close) & ~unquoted
+    growth = np.cumprod(np.where(np.isnan(split), 1.0, split), axis=0)
     last = np.maximum.accumulate(np.where(quoted, np.arange(len(close))[:, None], -1), axis=0)[rows]
     carried = np.where(last >= 0, np.take_along_axis(close * growth, np.maximum(last, 0), axis=0), np.nan)
 
@@ -142,15 +144,17 @@ def value_positions(
     if still_held is not None:
         active &= _active(lots, sessions[still_held])
     market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
-    value = np.where(np.isfinite(market), market, lots.quantity * lots.entry_price)
-    held = _any_by_symbol(active, lots.symbol, n_symbols)
-    at_entry = active & ~np.isfinite(market) & ~lots.cash
+    at_market = np.isfinite(market)
+    value = np.where(at_market, market, lots.quantity * lots.entry_price)
+    at_entry = active & ~at_market & ~lots.cash
+    of_symbol = (lots.symbol[:, None] == np.arange(n_symbols)).astype(np.float64)
+    held = active @ of_symbol > 0
     return Positions(
-        value=_by_symbol(np.where(active, value, 0.0), lots.symbol, n_symbols),
+        value=np.where(active, value, 0.0) @ of_symbol,
         price=carried / growth[rows],
         held=held,
-        at_entry=_any_by_symbol(at_entry & (lots.entry_price > 0), lots.symbol, n_symbols),
-        unvalued=_any_by_symbol(at_entry & (lots.entry_price <= 0), lots.symbol, n_symbols),
+        at_entry=(at_entry & (lots.entry_price > 0)) @ of_symbol > 0,
+        unvalued=(at_entry & (lots.entry_price <= 0)) @ of_symbol > 0,
         stale=held & (last >= 0) & (rows[:, None] - last > RECENT_SESSIONS),
         cash=cash,
     )
@@ -192,20 +196,37 @@ def expose(weights: Weights, beta: FloatArray, market_total: FloatArray, quality
     :param market_total: (D, S).
     :param quality: (D, S) codes of Quality.
     """
-    covered = np.all(np.isfinite(beta), axis=2)
+    covered = has_betas(beta)
     weight = np.where(covered, weights.weight, 0.0)
     coverage = weights.coverage(covered)
     uncovered = coverage <= 0
     void = has_reason(weights.reason) | uncovered
     qualities = np.where(covered & weights.held, quality, Quality.FULL_HISTORY)
-    beta = np.where(covered[..., None], beta, 0.0)
     return Exposures(
-        exposure=np.where(void[:, None], np.nan, np.einsum("ds,dsk->dk", weight, beta)),
+        exposure=np.where(void[:, None], np.nan, weighted_sum(weight, betas_of(covered, beta))),
         market_total=np.where(void, np.nan, (weight * np.where(covered, market_total, 0.0)).sum(axis=1)),
         weight_coverage=coverage,
         quality=np.where(void, Quality.FAILED, qualities.min(axis=1, initial=Quality.FULL_HISTORY)).astype(np.int8),
         reason=first_reason(void.shape, (has_reason(weights.reason), weights.reason), (uncovered, NOT_COVERED)),
     )
+
+
+def has_betas(beta: FloatArray) -> BoolArray:
+    """(D, S) the symbols whose K betas (D, S, K) are all finite."""
+    finite = np.isfinite(beta)
+    has: BoolArray = np.ones(beta.shape[:2], dtype=bool) if finite.all() else finite.all(axis=2)
+    return has
+
+
+def betas_of(covered: BoolArray, beta: FloatArray) -> FloatArray:
+    """(D, S, K) betas of the covered symbols (D, S); 0 for the others."""
+    return beta if covered.all() else np.where(covered[..., None], beta, 0.0)
+
+
+def weighted_sum(weight: FloatArray, beta: FloatArray) -> FloatArray:
+    """(D, K) sums over symbols of weights (D, S) times betas (D, S, K)."""
+    total: FloatArray = np.matmul(weight[:, None], beta)[:, 0]
+    return total
 
 
 def _active(lots: Lots, days: DateArray) -> BoolArray:
@@ -224,18 +245,3 @@ def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:
             f"got {lots.basis[outside][0]}: load prices from the earliest to the latest basis"
         )
     return rows
-
-
-def _any_by_symbol(lots: BoolArray, symbol: IntArray, n_symbols: int) -> BoolArray:
-    """(D, S) whether it holds for some lot (D, L) of each symbol."""
-    return _by_symbol(lots.astype(np.float64), symbol, n_symbols) > 0
-
-
-def _by_symbol(amounts: FloatArray, symbol: IntArray, n_symbols: int) -> FloatArray:
-    """(D, S) sums over the lots (D, L) of each symbol."""
-    sums = np.zeros((len(amounts), n_symbols))
-    order = np.argsort(symbol, kind="stable")
-    present, first = np.unique(symbol[order], return_index=True)
-    if len(present):
-        sums[:, present] = np.add.reduceat(amounts[:, order], first, axis=1)
-    return sums

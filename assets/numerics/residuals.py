@@ -11,7 +11,7 @@ import numpy as np
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 from assets.numerics.constants import MIN_RESIDUAL_COVERAGE
 from assets.numerics.factor_windows import FactorWindows, robust_weights
-from assets.numerics.portfolio import Weights
+from assets.numerics.portfolio import Weights, betas_of, has_betas, weighted_sum
 from assets.numerics.windows import session_rows, trailing_sum, windowed_product
 
 _ROUNDING = 1e-13
@@ -78,12 +78,11 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
     :param beta: (D, S, K); NaN where there is none.
     :param returns: (T, S) decimal returns on the sessions that the windows were made from; NaN where there is none.
     """
-    covered = np.all(np.isfinite(beta), axis=2) & (np.nan_to_num(weights.weight) != 0)
+    covered = has_betas(beta) & (weights.weight != 0) & ~np.isnan(weights.weight)
     coverage = weights.coverage(covered)
-    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, np.nan)[:, None]
-    weight = np.nan_to_num(weight)
-    beta = np.where(covered[..., None], beta, 0.0)
-    exposure = np.einsum("ds,dsk->dk", weight, beta)
+    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, 1.0)[:, None]
+    beta = betas_of(covered, beta)
+    exposure = weighted_sum(weight, beta)
     panel = _panel(returns, windows, covered.any(axis=0))
     taken = np.hstack([weight, -exposure]), np.hstack([panel.returns, windows.factors])
     series, share = windowed_product(*taken, windows.offsets, windows.window), None
@@ -126,15 +125,14 @@ def symbol_variances(
     """
     rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
     present = np.isfinite(rows) & windows.complete[:, None]
-    values = np.where(present, rows, 0.0)
+    whole = present.all()
+    values = rows if whole else np.where(present, rows, 0.0)
     at = windows.offsets + windows.window - 1
-    total, squares = np.hsplit(trailing_sum(np.hstack([values, values**2]), windows.window)[at], 2)
-    if present.all():
-        n_obs: IntArray | int = windows.window
-    else:
-        n_obs = trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
+    total, squares = (trailing_sum(each, windows.window)[at] for each in (values, values**2))
+    n_obs = windows.window if whole else trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
     variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)
-    return np.where(found.weight != 0, np.nan_to_num(1.0 - r_squared) * variance, 0.0)
+    own = (found.weight != 0) & np.isfinite(r_squared)
+    return np.where(own, (1.0 - r_squared) * variance, 0.0)
 
 
 def symbol_shares(found: Residuals, returns: FloatArray, windows: FactorWindows) -> FloatArray:

@@ -212,11 +212,13 @@ def _variance(returns: FloatArray) -> FloatArray:
     """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is 0."""
     rows = returns.T
     finite = np.isfinite(rows)
-    n_obs = np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
-    known = rows if finite.all() else np.where(finite, rows, 0.0)
-    centred = known - (known.sum(axis=1) / np.maximum(n_obs, 1))[:, None]
-    if not finite.all():
-        centred[~finite] = 0.0
-    squares = np.einsum("dh,dh->d", centred, centred)
+    if finite.all():
+        n_obs = np.full(len(rows), rows.shape[1])
+        centred = rows - rows.mean(axis=1, keepdims=True)
+    else:
+        n_obs = finite.sum(axis=1)
+        mean = np.where(finite, rows, 0.0).sum(axis=1) / np.maximum(n_obs, 1)
+        centred = np.where(finite, rows - mean[:, None], 0.0)
+    squares = np.vecdot(centred, centred)
     variance: FloatArray = np.where((n_obs >= MIN_RISK_OBS) & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
     return variance

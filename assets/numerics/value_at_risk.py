@@ -20,7 +20,7 @@ from assets.numerics.constants import (
     SHORTFALL_TAIL,
     VAR_TAILS,
 )
-from assets.numerics.windows import count_texts, first_reason
+from assets.numerics.windows import count_texts
 
 MIN_FILTERED_OBS = MIN_RISK_OBS + MONTH
 """Returns that a filtered number needs: a month starts the variance."""
@@ -97,10 +97,11 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     n_obs, recent = _count(rows), rows[:, -RISK_WINDOW:]
     filtered, shortfall = _filtered(rows, n_obs)
     n_recent = _count(recent)
-    historical = _loss(*_quantiles(_lowest(recent), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
+    sample = np.where(np.isnan(recent), np.inf, recent) if (n_recent < RISK_WINDOW).any() else recent.copy()
+    historical = _loss(*_quantiles(_lowest(sample), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
-    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", rows.shape[1])
-    reason = first_reason(n_obs.shape, (n_obs < MIN_FILTERED_OBS, texts[n_obs]))
+    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", MIN_FILTERED_OBS - 1)
+    reason = np.append(texts, None)[np.minimum(n_obs, MIN_FILTERED_OBS)]
     losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
     return ValueAtRisk(**losses, reason=reason)
 
@@ -136,37 +137,56 @@ def kupiec_band(sessions: int, tail: float) -> tuple[int, int]:
 def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray]:
     """(2, D) filtered value at risk and (D,) shortfall of returns (D, H), of which n_obs (D,) are finite."""
     returns = _finite_last(rows, n_obs)
-    length = rows.shape[1]
-    first, steps = length - n_obs, np.arange(length + 1)
-    squares = returns**2
-    reach = min(int(first.max(initial=0)) + MONTH, length)
-    starting = steps[:reach] < first[:, None] + MONTH  # what stands before the first is 0
-    start = np.where(starting, squares[:, :reach], 0.0).sum(axis=1) / MONTH
-    # h_i = .94^i (.94^-first h_first + sum .06 R_j^2 .94^-(j+1)): positive terms, so a running sum loses nothing.
-    growth = EWMA_DECAY ** -steps.astype(np.float64)
-    variance = np.empty((len(rows), length + 1))
-    variance[:, 0] = start * growth[first]
-    np.multiply(squares, (1 - EWMA_DECAY) * growth[1:], out=variance[:, 1:])
-    np.cumsum(variance, axis=1, out=variance)
-    variance /= growth
-    deviation = np.sqrt(variance[:, MONTH:], out=variance[:, MONTH:])
-    now = deviation[:, -1]
-    if not deviation[:, :-1].all():
-        deviation[:, :-1][deviation[:, :-1] == 0] = np.inf
-    z = returns[:, MONTH:] / deviation[:, :-1]
+    squares, first = returns**2, returns.shape[1] - n_obs
+    signed = np.copysign(squares, returns)
+    variance = _variances(squares, first)
+    before, now = variance[:, MONTH - 1 : -1], np.sqrt(variance[:, -1])
+    if not before.all():
+        before[before == 0] = np.inf
+    # Signed squares of z are in the order of z: roots are taken of the lowest alone.
+    squared = np.divide(signed[:, MONTH:], before, out=signed[:, MONTH:])
     if first.any():
-        z[steps[: z.shape[1]] < first[:, None]] = np.nan  # of the first 21 returns there are none
-    lowest, scarce, n_z = _lowest(z), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
+        squared[np.arange(squared.shape[1]) < first[:, None]] = np.inf  # of the first 21 returns there are none
+    lowest, scarce, n_z = _root(_lowest(squared)), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
     at_risk = _loss(*_quantiles(lowest, n_z, VAR_TAILS), scarce=scarce, scale=now)
     (tail,) = _quantiles(lowest, n_z, (SHORTFALL_TAIL,))
-    return at_risk, _loss(_mean_up_to(tail, lowest, z), scarce=scarce, scale=now)[0]
+    return at_risk, _loss(_mean_up_to(tail, lowest, squared), scarce=scarce, scale=now)[0]
 
 
-def _mean_up_to(tail: FloatArray, lowest: FloatArray, sample: FloatArray) -> FloatArray:
-    """(D,) mean of what is at or below tail (D,) in a sample (D, n), of which the lowest (D, 13) are known in order."""
+def _variances(squares: FloatArray, first: IntArray) -> FloatArray:
+    """(D, H) variance after each of squared returns (D, H), 0 before the first (D,) of each row; squares are spent.
+
+    A month at a time: what is known when a month begins is put into its first square, so that one triangle of weights
+    makes every variance of the month.
+    """
+    n_rows, length = squares.shape
+    rows = np.arange(n_rows)
+    start = np.mean(squares[rows[:, None], np.minimum(first[:, None] + np.arange(MONTH), length - 1)], axis=1)
+    months = squares.reshape(n_rows, -1, MONTH)
+    late = np.flatnonzero(first > 0)
+    squares[late, first[late] - 1] = start[late] / (1 - EWMA_DECAY)
+    ages = np.arange(MONTH)[:, None] - np.arange(MONTH)
+    weights = np.where(ages >= 0, (1 - EWMA_DECAY) * EWMA_DECAY ** np.maximum(ages, 0), 0.0)
+    totals = (months.reshape(-1, MONTH) @ weights[-1]).reshape(n_rows, -1)
+    known = np.where(first > 0, 0.0, start)
+    for month, total in enumerate(totals.T):
+        months[:, month, 0] += EWMA_DECAY / (1 - EWMA_DECAY) * known
+        known = total + EWMA_DECAY**MONTH * known
+    variance: FloatArray = (months.reshape(-1, MONTH) @ weights.T).reshape(n_rows, length)
+    return variance
+
+
+def _root(squared: FloatArray) -> FloatArray:
+    """Values whose signed squares are known."""
+    return np.copysign(np.sqrt(np.abs(squared)), squared)
+
+
+def _mean_up_to(tail: FloatArray, lowest: FloatArray, squared: FloatArray) -> FloatArray:
+    """(D,) mean of what is at or below tail (D,), of the signed squares (D, n) of a sample and its lowest (D, 13)."""
     mean = _mean_of(lowest, lowest <= tail[:, None])
     tied = np.flatnonzero(lowest[:, -1] <= tail)  # and maybe more beyond the lowest
-    mean[tied] = _mean_of(sample[tied], sample[tied] <= tail[tied, None])
+    sample = _root(squared[tied])
+    mean[tied] = _mean_of(sample, sample <= tail[tied, None])
     return mean
 
 
@@ -193,11 +213,9 @@ def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:
 
 
 def _lowest(sample: FloatArray) -> FloatArray:
-    """(D, 13) the smallest values of (D, n) in order; infinite where there are fewer."""
-    gaps = np.isnan(sample)
-    filled = np.where(gaps, np.inf, sample) if gaps.any() else sample.copy()
-    filled.partition(_LOWEST - 1, axis=1)
-    return np.sort(filled[:, :_LOWEST], axis=1)
+    """(D, 13) the smallest values of (D, n), infinite for none, in order; the sample itself is put in another."""
+    sample.partition(_LOWEST - 1, axis=1)
+    return np.sort(sample[:, :_LOWEST], axis=1)
 
 
 def _quantiles(lowest: FloatArray, n_obs: IntArray, tails: tuple[float, ...]) -> list[FloatArray]:
