@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from resources.database.portfolios import Portfolio
-from sigma_dagster.cli import render, render_risk
+from sigma_dagster.cli import render_risk
 from sigma_dagster.cli.app import AsJson, AsOf, InputError, app, make_services, stored_portfolios
 from sigma_dagster.cli.output import out, print_result
 from sigma_dagster.portfolio import risk
@@ -68,4 +68,6 @@ def diagnose(
 def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
+    from sigma_dagster.cli import render
+
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
