@@ -10,7 +10,7 @@ Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,8 +237,10 @@ class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEvent
         self._conn_string = url
         self._event_watcher = SqlPollingEventWatcher(self)
 
-    def _connect(self) -> AbstractContextManager[Connection]:
-        return self.connect()
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self.connect() as connection:
+            yield connection
 
     def has_table(self, table_name: str) -> bool:
         """Say whether the file has a table."""

@@ -25,7 +25,7 @@ _MANY_KEYS = 1_000
 #: From this many rows on it can pay to make the indexes of a table anew.
 _MANY_ROWS = 1_000
 #: So many values go with one statement (SQLite takes 32,766): it costs more to begin one than to store a row.
-_VALUES_AT_A_TIME = 12_000
+_VALUES_AT_A_TIME = 4_000
 
 
 def upsert(connection: Connection, table: Table, columns: Columns) -> int:
