@@ -47,7 +47,7 @@ class Series(NamedTuple):
     def rows(self) -> list[PriceRow]:
         """Give them as a source does."""
         sessions = self.days.astype("datetime64[D]").tolist()
-        return list(map(PriceRow, sessions, *(_known(column) for column in self.numbers.T)))
+        return list(map(PriceRow._make, zip(sessions, *(_known(column) for column in self.numbers.T), strict=True)))
 
     def digest(self) -> str:
         """A mark of the numbers: two series that differ in anything have two."""
@@ -176,7 +176,7 @@ class Table:
         if codes is None:
             self._scratch.append(records, np.full(len(records), batch.num_rows))
         else:
-            self._scratch.append(records[0, np.argsort(codes, kind="stable")], np.bincount(codes))
+            self._scratch.append(records[0].take(np.argsort(codes, kind="stable")), np.bincount(codes))
 
     def _codes(self, told: pa.Array, line: int) -> NDArray[Any]:
         """Give the owner of each row of a long file, as its place; new symbols get one."""
@@ -184,14 +184,14 @@ class Table:
             told = told.cast(pa.string()).dictionary_encode()
         forms = [_canonical(str(value)) for value in told.dictionary.to_pylist()]
         rows = told.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        used = np.unique(rows)
-        bad = [i for i in used.tolist() if i < 0 or (forms[i] not in self._owners and not is_symbol(forms[i]))]
+        used = (np.flatnonzero(np.bincount(rows + 1)) - 1).tolist()
+        bad = [i for i in used if i < 0 or (forms[i] not in self._owners and not is_symbol(forms[i]))]
         if bad:
             at = int(np.flatnonzero(np.isin(rows, bad))[0])
             value = told[at].as_py() or ""
             raise PriceFileError(self.layout.file, line + at, self.layout.symbol, f"{value!r} is not a symbol")
         places = np.array([self._owners.get(form, -1) for form in forms], dtype=np.int32)
-        for i in used.tolist():
+        for i in used:
             places[i] = self._owners.setdefault(forms[i], len(self._owners))
         # Numbers of 16 bits are sorted in one pass.
         return places[rows].astype(np.int16 if len(self._owners) < _FEW else np.int32)
@@ -313,8 +313,10 @@ class _Csv:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 head = [line for line, _ in zip(file, range(3), strict=False)]
-        except (OSError, UnicodeDecodeError) as error:
-            raise PriceFileError(path.name, None, None, f"cannot be read as text: {type(error).__name__}") from None
+        except UnicodeDecodeError:
+            raise PriceFileError(path.name, None, None, "is not UTF-8 text; save it as CSV in UTF-8") from None
+        except OSError as error:
+            raise PriceFileError(path.name, None, None, f"cannot be read: {error.strerror}") from None
         if not head:
             raise PriceFileError(path.name, None, None, "is empty")
         self._separator = max(",;\t", key=head[0].count)
