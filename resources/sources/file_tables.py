@@ -194,7 +194,7 @@ class Table:
         for i in used:
             places[i] = self._owners.setdefault(forms[i], len(self._owners))
         # Numbers of 16 bits are sorted in one pass.
-        return places[rows].astype(np.int16 if len(self._owners) < _FEW else np.int32)
+        return np.asarray(places[rows], dtype=np.int16 if len(self._owners) < _FEW else np.int32)
 
     def _check(self, fields: dict[str, str], cells: dict[str, NDArray[Any]], records: NDArray[Any]) -> None:
         for field, values in cells.items():
@@ -230,7 +230,11 @@ def _numbers_of_rows(cells: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
 
 def _known(values: NDArray[np.float64]) -> list[Any]:
     nothing = np.isnan(values)
-    return np.where(nothing, None, values).tolist() if nothing.any() else values.tolist()
+    if not nothing.any():
+        return list(values.tolist())
+    known = values.astype(object)
+    known[nothing] = None
+    return list(known.tolist())
 
 
 _canonical = functools.lru_cache(maxsize=20_000)(canonical_name)  # each batch of a long file names all of them
