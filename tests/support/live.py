@@ -18,10 +18,8 @@ from sigma_dagster.planning.work import Tally
 from sigma_dagster.services import Services
 from tests.support.home import Home, lots
 from tests.support.vendors.alpha_vantage import AlphaVantage
-from tests.support.vendors.server import Asked
+from tests.support.vendors.server import KEY, Asked
 from tests.support.vendors.tiingo import Tiingo
-
-KEY = "K3Y/THAT+NOBODY=SEES"
 
 
 @dataclass
