@@ -25,6 +25,7 @@ from sigma_dagster.portfolio.holdings import (
     portfolio_name,
     read_holdings,
 )
+from sigma_dagster.portfolio.holdings_file import sheet
 
 AS_OF = date(2022, 12, 28)
 HEADER = b"symbol,quantity,entry_price,entry_date,exit_date,asset_class\n"
@@ -185,8 +186,8 @@ def test_trap_30_a_bad_value_is_named_with_its_rule(
         (b"\n" + HEADER[:-1] + b",Symbol\n" + GOOD, 2, "symbol", "stands more than once"),
         (HEADER.replace(b"exit_date", b"note,Note") + GOOD, 1, "header", "stands more than once"),
         (b"# mine\nsymbol,quantity,entry_date\nAAPL,1,2020-06-10\n", 2, "entry_price", "is missing in the header"),
-        (b"x" * holdings.MAX_BYTES, 1, "line", "is not a line of CSV"),
-        (b"x" * (holdings.MAX_BYTES + 1), 0, "file", "is larger than 10 MB"),
+        (b"x" * sheet.MAX_BYTES, 1, "line", "is not a line of CSV"),
+        (b"x" * (sheet.MAX_BYTES + 1), 0, "file", "is larger than 10 MB"),
     ],
 )
 def test_a_file_that_is_wrong_as_a_whole(read: Read, data: bytes, row: int, column: str, rule: str) -> None:
