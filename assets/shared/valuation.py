@@ -26,17 +26,20 @@ from resources.database.portfolios import Lot, Portfolio
 from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
 
+#: In the order of the columns.
+_CLASSES = ("public", "private", "cash")
 _QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LABELS)}
 
 
 @dataclass(frozen=True)
 class Valuation:
-    """A portfolio over D sessions and S columns: its public symbols, then its private ones."""
+    """A portfolio over D sessions and S columns: its public symbols, then its private ones, then its cash."""
 
     portfolio: Portfolio
     sessions: tuple[date, ...]
     panel: PricePanel  # of the public symbols and whatever else was asked for
     symbols: tuple[str, ...]  # the S columns
+    classes: tuple[str, ...]  # (S,) public, private or cash
     public: int  # how many of the columns are public
     targets: NDArray[np.int64]  # (D,) the sessions' rows in the panel
     lots: Lots
@@ -89,16 +92,16 @@ def load(
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
     held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
-    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
-    private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
+    columns = [(kind, name) for kind in _CLASSES for name in sorted(_symbols(held, kind))]
+    public = [name for kind, name in columns if kind == "public"]
     panel = read(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     check_complete(panel, _read(panel, held, days, targets))
-    shape = (len(grid), len(private))
+    shape = (len(grid), len(columns) - len(public))
     close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
-    lots = _lots(connection, held, portfolio.basis, public, private, grid)
+    lots = _lots(connection, held, portfolio.basis, columns, grid)
     positions = weighing.value_positions(lots, close, split, days, targets)
     weights = weighing.weigh(positions, portfolio.equity)
     returns = np.hstack(
@@ -108,7 +111,8 @@ def load(
         portfolio=portfolio,
         sessions=tuple(sessions),
         panel=panel,
-        symbols=(*public, *private),
+        symbols=tuple(name for _, name in columns),
+        classes=tuple(kind for kind, _ in columns),
         public=len(public),
         targets=targets,
         lots=lots,
@@ -126,11 +130,11 @@ def _read(
 ) -> NDArray[np.bool_]:
     """Say which prices the book reads, shape (T, S): of a held symbol, the windows of the sessions that hold it."""
     used = np.ones(panel.known.shape, dtype=bool)
-    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
+    public = sorted(_symbols(held, "public"))
     column = dict(zip(public, panel.columns(public), strict=True))
     used[:, list(column.values())] = False
     for lot in held:
-        if lot.symbol in column:
+        if lot.asset_class == "public":
             first = targets[days[targets] >= np.datetime64(lot.entry_date)]
             last = targets[days[targets] < np.datetime64(lot.exit_date)] if lot.exit_date else targets
             if len(first) and len(last) and first[0] <= last[-1]:
@@ -154,14 +158,12 @@ def _lots(
     connection: Connection,
     held: Sequence[Lot],
     imported: date,
-    public: Sequence[str],
-    private: Sequence[str],
+    columns: Sequence[tuple[str, str]],
     grid: Sequence[date],
 ) -> Lots:
-    column = {("public", symbol): i for i, symbol in enumerate(public)}
-    column |= {("private", symbol): len(public) + i for i, symbol in enumerate(private)}
+    column = {named: i for i, named in enumerate(columns)}
     basis = min(max(imported, grid[0]), grid[-1])
-    ratio = prices.split_ratios(connection, public, imported, basis)
+    ratio = prices.split_ratios(connection, sorted(_symbols(held, "public")), imported, basis)
     scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in held])
     return Lots(
         symbol=np.array([column[lot.asset_class, lot.symbol] for lot in held], dtype=np.int64),
@@ -171,8 +173,12 @@ def _lots(
         exit_date=np.array([lot.exit_date for lot in held], dtype="datetime64[D]"),
         basis=np.full(len(held), basis, dtype="datetime64[D]"),
         private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
-        cash=np.zeros(len(held), dtype=bool),
+        cash=np.array([lot.asset_class == "cash" for lot in held], dtype=bool),
     )
+
+
+def _symbols(lots: Sequence[Lot], asset_class: str) -> set[str]:
+    return {lot.symbol for lot in lots if lot.asset_class == asset_class}
 
 
 def load_exposures(connection: Connection, book: Valuation, model: str, factors: Sequence[str]) -> SymbolExposures:

@@ -22,7 +22,7 @@ class Lot:
     entry_price: float  # dollars a share; 0: no entry value is known
     entry_date: date
     exit_date: date | None = None
-    asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures
+    asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures; or "cash"
 
     def held_within(self, first: date, last: date) -> bool:
         """Say whether the lot is active at some time from `first` to `last`; one of a single day never is."""
@@ -38,6 +38,11 @@ class Portfolio:
     equity: float | None  # dollars; the denominator of weights where it is given
     basis: date  # the import session: quantities and entry prices are in its shares
     lots: tuple[Lot, ...]
+
+    @property
+    def symbols(self) -> set[str]:
+        """What it holds at some time, cash aside."""
+        return {lot.symbol for lot in self.lots if lot.asset_class != "cash"}
 
     @property
     def first_entry(self) -> date:

@@ -77,7 +77,7 @@ position = Table(
     CheckConstraint("quantity <> 0", name="quantity"),
     CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
     CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing
-    CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
+    CheckConstraint("asset_class IN ('public', 'private', 'cash')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),
 )

@@ -99,7 +99,7 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
         (
             one.name,
             f"{len(one.lots):,}",
-            f"{len({lot.symbol for lot in one.lots}):,}",
+            f"{len(one.symbols):,}",
             f"{one.first_entry}",
             f"{one.basis}",
         )
@@ -115,7 +115,7 @@ def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
             {
                 "portfolio": one.name,
                 "positions": len(one.lots),
-                "symbols": len({lot.symbol for lot in one.lots}),
+                "symbols": len(one.symbols),
                 "first_entry": one.first_entry.isoformat(),
                 "equity": one.equity,
             }

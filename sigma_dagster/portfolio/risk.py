@@ -43,9 +43,9 @@ class Position:
     """What a portfolio holds of one symbol at the session, its lots added up."""
 
     symbol: str
-    asset_class: str  # public or private: both may have the same symbol
+    asset_class: str  # public, private or cash: all may have the same symbol
     weight: float | None  # signed
-    price_basis: str  # market, stale (a market price more than 5 sessions old), entry or none
+    price_basis: str  # market, stale (a market price more than 5 sessions old), entry, cash or none
     quality: str | None  # of the symbol's exposures, with the next two; None if it can have none
     n_obs: int | None
     r_squared: float | None
@@ -252,19 +252,24 @@ def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
 
 def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     public = i < loaded.public
-    found = loaded.positions
-    at_entry, stale, unvalued = found.at_entry[0, i], found.stale[0, i], found.unvalued[0, i]
     n_obs = _known(own.n_obs[0, i])
     return Position(
         symbol=loaded.symbols[i],
-        asset_class="public" if public else "private",
+        asset_class=loaded.classes[i],
         weight=_known(loaded.weights.weight[0, i]),
-        price_basis="entry" if at_entry else "stale" if stale else "none" if unvalued else "market",
+        price_basis=_price_basis(loaded, i),
         quality=str(regression.QUALITY_LABELS[own.quality[0, i]]) if public else None,
         n_obs=None if n_obs is None else int(n_obs),
         r_squared=_known(own.r_squared[0, i]),
-        unvalued=bool(unvalued),
+        unvalued=bool(loaded.positions.unvalued[0, i]),
     )
+
+
+def _price_basis(loaded: Valuation, i: int) -> str:
+    found = loaded.positions
+    said = {"cash": found.cash[i], "entry": found.at_entry[0, i], "stale": found.stale[0, i]}
+    said["none"] = found.unvalued[0, i]
+    return next((basis for basis, holds in said.items() if holds), "market")
 
 
 def _known(number: float) -> float | None:

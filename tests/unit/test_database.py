@@ -323,7 +323,7 @@ def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(databa
         (position, {"quantity": 0.0}),
         (position, {"entry_price": -1.0}),
         (position, {"exit_date": date(2020, 1, 1)}),
-        (position, {"asset_class": "cash"}),
+        (position, {"asset_class": "option"}),
     ],
 )
 def test_the_tables_refuse_what_no_program_may_store(

@@ -71,7 +71,7 @@ def row_error(row: int, column: str, value: str, rule: str) -> RowError:
 
 def file_error(path: str | Path, rule: str) -> HoldingsError:
     """Make the refusal of a file as a whole."""
-    return HoldingsError([row_error(0, "file", str(path), rule)])
+    return HoldingsError([RowError(0, "file", str(path), rule)])
 
 
 def cut(text: str, length: int) -> str:

@@ -3,6 +3,7 @@
 One table of aliases serves all brokers; a new one is a word more there. What a row of the table is: `rows`.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ def parse_map(text: str) -> dict[str, str]:
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def normal(name: str) -> str:
     """Give a name without case, blanks and punctuation."""
     return re.sub(r"[\W_]", "", name).lower()
@@ -244,11 +246,10 @@ def _at(row: Row, i: int) -> str:
 def _add(table: Table, row: Row, columns: Mapping[str, int], most: int) -> None:
     """Add a row of the table, or what is wrong with its cells."""
     expected, found = len(table.names), len(row.cells)
-    too_many = any(row.cells[expected:])
-    if too_many or (table.plain and found < expected):
+    if found != expected if table.plain else any(row.cells[expected:]):
         rule = f"values, but the header names {expected} columns; write one value a column, and quote one with a comma"
         table.errors.append(row_error(row.line, "line", str(found), rule))
-    elif len(table.lines) < most + 1:
+    elif len(table.lines) <= most:
         table.lines.append(Line(row.line, {column: _at(row, i) for column, i in columns.items()}))
 
 
