@@ -80,7 +80,18 @@ EquityText = Annotated[
         help="Dollars that weights are shares of; none: the sum of all positions. Left out: as it is stored.",
     ),
 ]
-HoldingsFile = Annotated[Path, typer.Argument(metavar="FILE", help="A holdings file (CSV).")]
+HoldingsFile = Annotated[Path, typer.Argument(metavar="FILE", help="A holdings file, or a broker's export.")]
+Map = Annotated[
+    str | None,
+    typer.Option("--map", metavar="COLUMN=NAME,...", help="What the file calls a column: symbol=Ticker,quantity=Stk."),
+]
+Dates = Annotated[str | None, typer.Option("--dates", metavar="mdy|dmy", help="How dates such as 3/4/2021 are meant.")]
+EntryDate = Annotated[
+    date | None,
+    typer.Option(
+        "--entry-date", parser=_date, metavar="YYYY-MM-DD", help="Of lots without one; default: the as-of session."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Portfolio name; default: the file's name without ending.")]
 AsOf = Annotated[
     date | None,

@@ -18,7 +18,17 @@ from sigma_dagster.portfolio.holdings_file.errors import HoldingsError, RowError
 from sigma_dagster.portfolio.holdings_file.rows import Read, Rules
 from sigma_dagster.portfolio.holdings_file.table import LeftOut, Table
 
-__all__ = ["HOLDINGS_HELP", "Holdings", "HoldingsError", "LeftOut", "RowError", "portfolio_name", "read_holdings"]
+__all__ = [
+    "AS_IT_SAYS",
+    "HOLDINGS_HELP",
+    "Holdings",
+    "HoldingsError",
+    "LeftOut",
+    "Reading",
+    "RowError",
+    "portfolio_name",
+    "read_holdings",
+]
 
 MAX_ROWS = 100_000
 
