@@ -152,11 +152,9 @@ def in_shares_of(connection: Connection, one: Portfolio, session: date) -> list[
 def set_entry_prices(connection: Connection, one: Portfolio, found: Mapping[Lot, float]) -> None:
     """Give lots that have none an entry price: a close of their own symbol, so that no row becomes another."""
     for lot, price in found.items():
-        of_lot = [
-            position.c[name] == getattr(lot, name) for name in ("symbol", "quantity", "entry_date", "asset_class")
-        ]
-        unknown = (position.c.portfolio_id == one.id) & (position.c.entry_price == 0)
-        connection.execute(sa.update(position).where(unknown, *of_lot).values(entry_price=price))
+        same = ("symbol", "quantity", "entry_price", "entry_date", "asset_class")
+        of_lot = [position.c.portfolio_id == one.id, *(position.c[name] == getattr(lot, name) for name in same)]
+        connection.execute(sa.update(position).where(*of_lot).values(entry_price=price))
 
 
 def remove(connection: Connection, name: str) -> None:

@@ -1,4 +1,4 @@
-"""How what was read of a holdings file is shown: its lots, and the rows that are none with the reason."""
+"""How what was read of a holdings file is shown: its lots; as data, the other rows too, with the reason."""
 
 from datetime import date
 from typing import Any
@@ -6,24 +6,27 @@ from typing import Any
 from rich.console import Console
 
 from resources.database.portfolios import Lot
-from sigma_dagster.cli.tables import counted, print_rows, print_table
+from sigma_dagster.cli.tables import counted, print_rows
 from sigma_dagster.portfolio.holdings import Holdings
 
 
 def holdings(out: Console, name: str, as_of: date, found: Holdings) -> None:
-    """Print the lots that were read and the rows that were left out."""
+    """Print the lots that were read; what was left out is a message (`app`)."""
     rows = [
-        (lot.symbol, str(row), f"{lot.quantity:,.10g}", _price(lot, assumed), str(lot.entry_date), _exit(lot))
-        + (lot.asset_class, " and ".join(sorted(column.removeprefix("entry_") for column in assumed)))
+        (
+            lot.symbol,
+            str(row),
+            f"{lot.quantity:,.10g}",
+            _price(lot, assumed),
+            str(lot.entry_date),
+            str(lot.exit_date or ""),
+            lot.asset_class,
+            ", ".join(sorted(column.removeprefix("entry_") for column in assumed)),
+        )
         for row, lot, assumed in zip(found.rows, found.lots, found.assumed, strict=True)
     ]
     header = ("symbol", "row", "quantity", "entry price", "entry date", "exit date", "class", "assumed")
     print_rows(out, header, rows)
-    if found.left_out:
-        print_table(
-            out, ("left out", "row", "because it is"), [(one.text, str(one.row), one.reason) for one in found.left_out]
-        )
-        out.print()
     out.print(f"Portfolio {name} as of {as_of}: {counted(len(rows), 'lot')}. Nothing was stored.")
 
 
@@ -57,7 +60,3 @@ def _is_unknown(lot: Lot, assumed: frozenset[str]) -> bool:
 
 def _price(lot: Lot, assumed: frozenset[str]) -> str:
     return "close" if _is_unknown(lot, assumed) else f"{lot.entry_price:,.10g}"
-
-
-def _exit(lot: Lot) -> str:
-    return str(lot.exit_date) if lot.exit_date else ""

@@ -1,11 +1,11 @@
 """What is assumed of lots where a broker's file does not say it: the same as at the last import, else the close.
 
-A date that the file does not say is the as-of session's only once: a lot that is imported again keeps its own. Not here:
+A date that the file does not say is the as-of session only once: a lot that is imported again keeps its own. Not here:
 which rows of a file are lots (`holdings_file`), and storing them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -32,18 +32,23 @@ def settled(connection: Connection, name: str, holdings: Holdings, as_of: date) 
     if not any(holdings.assumed):
         return holdings
     one = next(iter(portfolios.load(connection, [name])), None)
-    stored = portfolios.in_shares_of(connection, one, as_of) if one else []
-    lots, kept = [], []
+    stored: dict[tuple[str, str], list[Lot]] = {}
+    for lot in portfolios.in_shares_of(connection, one, as_of) if one else ():
+        stored.setdefault((lot.asset_class, lot.symbol), []).append(lot)
+    lots, new, kept = [], [], []
     for lot, assumed in zip(holdings.lots, holdings.assumed, strict=True):
-        before = next((other for other in stored if assumed and _is_same(lot, other, assumed)), None)
+        others = stored.get((lot.asset_class, lot.symbol), []) if assumed else []
+        before = next((other for other in others if _is_same(lot, other, assumed)), None)
         if before:
-            stored.remove(before)
+            others.remove(before)
             kept.append(lot.symbol)
-            lot = replace(lot, **{column: getattr(before, column) for column in assumed})
-        lots.append(lot)
+            lots.append(replace(lot, **{column: getattr(before, column) for column in assumed}))
+        else:
+            new.append((lot, assumed))
+            lots.append(lot)
     found = closes(connection, unpriced(replace(holdings, lots=tuple(lots))), as_of)
     lots = [replace(lot, entry_price=found.get(lot, lot.entry_price)) for lot in lots]
-    return replace(holdings, lots=tuple(lots), notes=(*holdings.notes, *_notes(holdings, kept)))
+    return replace(holdings, lots=tuple(lots), notes=(*holdings.notes, *_notes(new, kept)))
 
 
 def unpriced(holdings: Holdings) -> list[Lot]:
@@ -71,22 +76,17 @@ def closes(connection: Connection, lots: Sequence[Lot], as_of: date) -> dict[Lot
 
 def _is_same(lot: Lot, other: Lot, assumed: frozenset[str]) -> bool:
     """Whether a stored lot is the lot of the file in all that the file says."""
-    same = (lot.symbol, lot.asset_class, lot.exit_date) == (other.symbol, other.asset_class, other.exit_date)
-    same &= math.isclose(lot.quantity, other.quantity, rel_tol=_SAME)
+    same = lot.exit_date == other.exit_date and math.isclose(lot.quantity, other.quantity, rel_tol=_SAME)
     same &= _PRICE in assumed or math.isclose(lot.entry_price, other.entry_price, rel_tol=_SAME)
     return same and (_DATE in assumed or lot.entry_date == other.entry_date)
 
 
-def _notes(holdings: Holdings, kept: Sequence[str]) -> Sequence[str]:
-    both = list(zip(holdings.lots, holdings.assumed, strict=True))
-    undated = [lot for lot, assumed in both if _DATE in assumed]
-    costless = [lot.symbol for lot, assumed in both if _PRICE in assumed]
-    notes = []
+def _notes(new: Sequence[tuple[Lot, frozenset[str]]], kept: Sequence[str]) -> Iterator[str]:
+    undated = [lot for lot, assumed in new if _DATE in assumed]
     if undated:
         names = some([lot.symbol for lot in undated])
-        notes.append(f"No entry date in the file: {undated[0].entry_date} is assumed (--entry-date) for {names}")
-    if costless:
-        notes.append(f"No cost in the file: the close of the entry date is assumed for {some(costless)}")
+        yield f"No entry date in the file: {undated[0].entry_date} is assumed (or --entry-date) for {names}"
+    if costless := [lot.symbol for lot, assumed in new if _PRICE in assumed]:
+        yield f"No cost in the file: the close of the entry date is assumed for {some(costless)}"
     if kept:
-        notes.append(f"Imported before, and kept as it was assumed then: {some(kept)}")
-    return notes
+        yield f"Imported before, and kept as it was assumed then: {some(kept)}"

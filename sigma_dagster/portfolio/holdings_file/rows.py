@@ -86,8 +86,12 @@ def _decimals(table: Table) -> str:
 
 
 def _dates(table: Table) -> str:
-    columns = [column for column in ("entry_date", "exit_date") if column in table.columns]
-    said = {text: (line.row, column) for line in table.lines for column in columns if (text := line.texts[column])}
+    said = {
+        text: (line.row, column)
+        for line in table.lines
+        for column in ("entry_date", "exit_date")
+        if (text := line.texts.get(column))
+    }
     form = values.date_form(said)
     if form is None:
         text, (row, column) = next(iter(said.items()))

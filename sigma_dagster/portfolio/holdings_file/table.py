@@ -194,7 +194,7 @@ class _Reading:
             elif row.fault:
                 self.table.errors.append(row_error(row.line, "line", row.cells[0], row.fault))
             elif not header:
-                _add(self.table, row, self.table.columns, self.most)
+                _add(self.table, row, self.table.names, self.table.columns, self.most)
             self.gap = False
             if len(self.table.lines) > self.most:
                 break
@@ -243,9 +243,9 @@ def _at(row: Row, i: int) -> str:
     return row.cells[i] if i < len(row.cells) else ""
 
 
-def _add(table: Table, row: Row, columns: Mapping[str, int], most: int) -> None:
+def _add(table: Table, row: Row, names: Sequence[str], columns: Mapping[str, int], most: int) -> None:
     """Add a row of the table, or what is wrong with its cells."""
-    expected, found = len(table.names), len(row.cells)
+    expected, found = len(names), len(row.cells)
     if found != expected if table.plain else any(row.cells[expected:]):
         rule = f"values, but the header names {expected} columns; write one value a column, and quote one with a comma"
         table.errors.append(row_error(row.line, "line", str(found), rule))
@@ -263,7 +263,7 @@ def _is_section_header(names: Sequence[str]) -> bool:
 
 def _read_sections(table: Table, rows: Iterator[Row], mapped: Mapping[str, str], most: int) -> None:
     """Read the rows of the open positions, whose header may change on the way, and pass over the other sections."""
-    columns = table.columns
+    columns, names = table.columns, table.names
     for row in rows:
         if not row.cells:
             continue
@@ -271,8 +271,8 @@ def _read_sections(table: Table, rows: Iterator[Row], mapped: Mapping[str, str],
         if normal(section) != _SECTION or row.fault:
             table.left_out.append(_left_out(row, f"of another section ({cut(section, VALUE_SHOWN)})"))
         elif kind == "header" and {"symbol", "quantity"} <= (again := _columns(row.cells, mapped)).keys():
-            columns, table.names = again, row.cells
+            columns, names = again, row.cells
         elif kind == "data" and len(table.lines) <= most:
-            _add(table, row, columns, most)
+            _add(table, row, names, columns, most)
         else:
             table.left_out.append(_left_out(row, "a total"))
