@@ -43,7 +43,7 @@ BAD_FILES = {
     "no quantity": (HEADER + "AAPL,0,75.5,2020-06-10,,\n", 2, "quantity", "no position"),
     "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "is below 0"),
     "bad date": (HEADER + "AAPL,1,3,2020-02-30,,\n", 2, "entry_date", "is not a date"),
-    "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "is not a date"),
+    "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "--dates mdy"),
     "date after as-of": (HEADER + "AAPL,1,3,2024-05-01,,\n", 2, "entry_date", "is after 2022-12-28"),
     "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "is before the entry date"),
     "empty": ("", 0, "file", "is empty"),

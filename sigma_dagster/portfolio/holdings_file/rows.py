@@ -153,21 +153,14 @@ class _Row:
         name, detail = self.text("symbol"), normal(self.text("detail"))
         if detail and detail != _LOT and self.line.texts["symbol"] in with_lots:
             raise _LeftOutError("the sum of its lots, which stand in rows of their own")
-        if not self.rules.plain:
-            self._leave_out(name)
+        if not self.rules.plain and not name and not self.text("quantity"):
+            raise _LeftOutError("a text")
         kind = self._class(name)
         self._check_currency()
         made = self._cash(name) if kind == "cash" and not self.rules.plain else self._position(name, kind)
         if self.errors:
             raise HoldingsError(self.errors)
         return made
-
-    def _leave_out(self, name: str) -> None:
-        """Leave out what is no position of a broker's table."""
-        if normal(name).startswith("pending"):
-            raise _LeftOutError("pending activity: not settled yet")
-        if not name and not self.text("quantity"):
-            raise _LeftOutError("a text")
 
     def _class(self, name: str) -> str:
         """Give the class of the row: public, private, cash; an option is none of these, whatever the file says."""

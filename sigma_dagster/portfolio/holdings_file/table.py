@@ -218,15 +218,20 @@ class _Reading:
             return "a total"
         elif self.gap and not _is_full(row, self.table.columns):
             self.ended = "after the end of the table"
+        elif _first(row, self.table.columns).startswith("pending"):
+            return "pending activity: not settled yet"
         elif _is_text(row):
             return "a text"
         return self.ended
 
 
 def _is_total(row: Row, columns: Mapping[str, int]) -> bool:
-    first = row.cells[columns["symbol"]] if columns["symbol"] < len(row.cells) else ""
-    first = first or next(filter(None, row.cells))
-    return bool(_TOTAL.fullmatch(normal(first))) and not _at(row, columns["quantity"]).strip("-")
+    return bool(_TOTAL.fullmatch(_first(row, columns))) and not _at(row, columns["quantity"]).strip("-")
+
+
+def _first(row: Row, columns: Mapping[str, int]) -> str:
+    """Give the word that says what the row is: where the symbol stands, else the first one."""
+    return normal(_at(row, columns["symbol"]) or next(filter(None, row.cells)))
 
 
 def _is_full(row: Row, columns: Mapping[str, int]) -> bool:
