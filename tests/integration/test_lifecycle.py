@@ -18,25 +18,27 @@ SESSIONS = ["2022-12-21", "2022-12-22", "2022-12-23", "2022-12-27", "2022-12-28"
 def edited(home: Home, before: list[Lot], after: list[Lot]) -> list[str]:
     """Onboard both under one name; give the sessions that were computed again. No symbol row is, whatever changes."""
     home.onboard(before)
-    symbols, written = home.rows("factor_exposure", "symbol_volatility", "daily_price"), written_at(home)
+    date_back(home)
+    symbols = home.rows("factor_exposure", "symbol_volatility", "daily_price")
     done = home.onboard(after).to_json()
     assert (done["api_calls"], done["regressions_run"]) == (0, 0)
     assert home.rows("factor_exposure", "symbol_volatility", "daily_price") == symbols
-    again = written_at(home)
     home.assert_records_are_rows()
-    return [session for session, at in again.items() if written.get(session) != at]
+    return computed(home)
 
 
-def written_at(home: Home) -> dict[str, object]:
-    """By session, when its rows in both tables were written; rows of before are dated back, to be told apart."""
-    found: dict[str, object] = {}
-    for table in PORTFOLIO_TABLES:
-        for session, at in home.query(f"SELECT session, computed_at FROM {table}"):  # noqa: S608
-            found[session] = (found.get(session), at)
+def date_back(home: Home) -> None:
+    """Let the portfolio rows be of long ago, so that those computed from now on are told apart."""
     with home.sql() as connection:
         for table in PORTFOLIO_TABLES:
             connection.execute(f"UPDATE {table} SET computed_at = '2000-01-01 00:00:00.000000'")  # noqa: S608
-    return {session: "old" if "2000" in str(at) else "new" for session, at in found.items()} if found else {}
+
+
+def computed(home: Home) -> list[str]:
+    """The sessions with a row, in either table, that was computed since."""
+    tables = " UNION ".join(f"SELECT session, computed_at FROM {table}" for table in PORTFOLIO_TABLES)  # noqa: S608
+    found = home.query(f"SELECT DISTINCT session FROM ({tables}) WHERE computed_at > '2001-01-01' ORDER BY 1")  # noqa: S608
+    return [day for (day,) in found]
 
 
 PUBLIC = [lot("AAPL"), lot("KO", 20)]
@@ -75,22 +77,22 @@ def test_an_edit_computes_exactly_the_portfolio_rows_that_depend_on_it(
 
 
 def test_an_edit_of_a_symbol_listed_after_its_entry_changes_the_rows_before_its_first_price(home: Home) -> None:
-    """At entry value its entry price counts, and only until the market has one."""
+    """At entry value its entry price counts, until the session after the first close, whose return it weighs."""
     book = [lot("AAPL"), lot("KO", 20)]
     home.onboard(book)
     with home.sql() as connection:
         connection.execute("UPDATE symbol SET first_session = '2022-12-27' WHERE symbol = 'KO'")
-    written_at(home)
+    date_back(home)
     home.onboard([lot("AAPL"), lot("KO", 20, price=50.0)])
-    assert [day for day, at in written_at(home).items() if at == "new"] == SESSIONS[:3]
+    assert computed(home) == SESSIONS[:4]
 
 
 def test_equity_changes_every_row(home: Home) -> None:
     """Weights are shares of it: no row of before stands."""
     home.onboard(PUBLIC)
-    written_at(home)
+    date_back(home)
     home.onboard(PUBLIC, equity=50_000.0)
-    assert [day for day, at in written_at(home).items() if at == "new"] == SESSIONS
+    assert computed(home) == SESSIONS
 
 
 def test_cash_is_in_net_and_not_in_gross_and_never_a_partition(home: Home) -> None:
@@ -200,7 +202,7 @@ def test_remove_takes_the_portfolio_and_leaves_its_symbols(home: Home) -> None:
 def test_hostile_text_of_a_file_reaches_the_terminal_harmlessly(home: Home, tmp_path: Path) -> None:
     """In what is left out and in the columns that are ignored too: control characters are visible, not obeyed."""
     evil = "\x1b[31m\u202e=cmd()<script>alert(1)</script>"
-    file = holdings(tmp_path / "book.csv", f"AAPL,1,x", f'"{evil} and so on",,', header=f"Symbol,Quantity,{evil}")
+    file = holdings(tmp_path / "book.csv", "AAPL,1,x", f'"{evil} and so on",,', header=f"Symbol,Quantity,{evil}")
     done = home.sigma_here("onboard", file, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert evil[:3] not in done.stdout + done.stderr

@@ -126,8 +126,10 @@ def test_the_total_cost_counts_where_there_is_no_cost_a_share(read: Read) -> Non
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1,234.5", 1234.5), ("$1,234.50", 1234.5), ("(12.5)", -12.5), ("($12.50)", -12.5), ("-$3", -3.0), ("$-3", -3.0)]
-    + [("+7", 7.0), ("1,234,567", 1234567.0), (".5", 0.5)],
+    [
+        *[("1,234.5", 1234.5), ("$1,234.50", 1234.5), ("1,234,567", 1234567.0), ("+7", 7.0), (".5", 0.5)],
+        *[("(12.5)", -12.5), ("($12.50)", -12.5), ("-$3", -3.0), ("$-3", -3.0)],
+    ],
 )
 def test_numbers_as_brokers_write_them(read: Read, text: str, value: float) -> None:
     """Dollars, thousands and brackets for what is below 0."""
@@ -262,7 +264,7 @@ def test_what_risk_is_not_computed_of_is_listed(read: Read, row: str, reason: st
 
 
 def test_trap_28_one_writing_of_a_symbol_and_the_class_from_the_file(tmp_path: Path) -> None:
-    """BF.B and BF-B are one symbol; tickers that look like cash are stocks where they have a cost; private codes stay."""
+    """BF.B and BF-B are one; tickers like CASH are stocks where they have a cost; private codes stay private."""
 
     class Live(SampleSource):
         def symbols(self) -> None:  # type: ignore[override]
