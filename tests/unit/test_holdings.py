@@ -202,7 +202,7 @@ def test_a_file_that_is_wrong_as_a_whole(read: Read, data: bytes, row: int, colu
 
 
 def test_what_is_wrong_with_the_form_of_a_column_is_said_once(read: Read) -> None:
-    """D5: a column of dates in words is one line that names the rows, not a line a row; symbols are named one by one."""
+    """D5: a column of dates in words is one line that names the rows; symbols are named one by one."""
     lines = b"".join(b"AAPL,1,75.5,%d June 2020,,\n" % day for day in range(1, 15)) + b"XX,1,2,2020-06-10,,\n"
     with pytest.raises(HoldingsError) as caught:
         read(HEADER + lines + b"YY,1,2,2020-06-10,,\n")
