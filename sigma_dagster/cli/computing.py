@@ -24,10 +24,10 @@ from sigma_dagster.cli.app import (
     stored_portfolios,
 )
 from sigma_dagster.cli.output import out, print_result, say
-from sigma_dagster.cli.tables import counted
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.portfolio import entry_prices
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
+from sigma_dagster.portfolio.wording import counted
 from sigma_dagster.settings import PROJECT, Settings
 
 

@@ -1,7 +1,9 @@
 """The commands that read what is stored. They work on a home that cannot be written, and without Dagster."""
 
 import os
+import webbrowser
 from datetime import date
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +11,7 @@ import typer
 from resources.database.portfolios import Portfolio
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.cli.app import AsJson, AsOf, InputError, app, make_services, stored_portfolios
-from sigma_dagster.cli.output import out, print_result
+from sigma_dagster.cli.output import out, print_result, say
 from sigma_dagster.portfolio import risk
 from sigma_dagster.services import Services
 
@@ -69,3 +71,34 @@ def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A stored portfolio.")],
+    as_of: AsOf = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default: NAME-SESSION.html, here."),
+    ] = None,
+    show_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a portfolio's risk as one HTML page that works offline and prints well."""
+    services = make_services()
+    (one,) = stored_portfolios(services, [name.strip()])
+    from sigma_dagster.portfolio.report import facts, page
+
+    with services.database.read() as connection:
+        found = facts.read(connection, one, services.model, as_of or services.settings.as_of)
+    if found is None:
+        raise InputError(_why_nothing(services, one, as_of))
+    target = output or Path(f"{one.name}-{found.risk.as_of}.html")
+    try:
+        target.write_text(page.render(found), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{target}: the page cannot be written ({error.strerror}); give another file with -o"
+        ) from None
+    out.print(str(target))
+    if show_it and not webbrowser.open(target.resolve().as_uri()):
+        say("No browser could be opened")
