@@ -9,6 +9,7 @@ import typer
 
 from resources.database import portfolios
 from resources.database.portfolios import KEEP
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.cli import render
 from sigma_dagster.cli.app import (
     AsJson,
@@ -27,7 +28,6 @@ from sigma_dagster.cli.output import out, print_result, say
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.portfolio import entry_prices
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
-from sigma_dagster.portfolio.wording import counted
 from sigma_dagster.settings import PROJECT, Settings
 
 

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from resources.database.portfolios import Portfolio
+from sigma_dagster.analysis import risk
 from sigma_dagster.cli import render, render_risk
 from sigma_dagster.cli.app import AsJson, AsOf, InputError, app, make_services, stored_portfolios
 from sigma_dagster.cli.output import out, print_result, say
-from sigma_dagster.portfolio import risk
 from sigma_dagster.services import Services
 
 
@@ -58,8 +58,8 @@ def diagnose(
 ) -> None:
     """Examine a symbol's factor regression with statsmodels: what its betas are worth."""
     services = make_services()
+    from sigma_dagster.analysis import diagnosis
     from sigma_dagster.cli import render_diagnosis
-    from sigma_dagster.portfolio import diagnosis
 
     with services.database.read() as connection:
         found = diagnosis.diagnose(connection, symbol.strip().upper(), services.model, as_of or services.settings.as_of)
@@ -86,7 +86,7 @@ def report(
     """Write a portfolio's risk as one HTML page that works offline and prints well."""
     services = make_services()
     (one,) = stored_portfolios(services, [name.strip()])
-    from sigma_dagster.portfolio.report import facts, page
+    from sigma_dagster.analysis.report import facts, page
 
     with services.database.read() as connection:
         found = facts.read(connection, one, services.model, as_of or services.settings.as_of)

@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
+from sigma_dagster.analysis import caveats
+from sigma_dagster.analysis.risk import Risk
+from sigma_dagster.analysis.wording import UNKNOWN, dollars, number, percent, words
 from sigma_dagster.cli.tables import print_rows
-from sigma_dagster.portfolio import caveats
-from sigma_dagster.portfolio.risk import Risk
-from sigma_dagster.portfolio.wording import UNKNOWN, dollars, number, percent, words
 
 _POSITIONS_SHOWN = 25
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}

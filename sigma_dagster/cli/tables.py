@@ -1,4 +1,4 @@
-"""How the command line writes tables; how numbers are written is the business of `portfolio.wording`."""
+"""How the command line writes tables; how numbers are written is the business of `analysis.wording`."""
 
 from collections.abc import Sequence
 

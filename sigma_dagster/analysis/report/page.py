@@ -11,9 +11,9 @@ import numpy as np
 from markupsafe import Markup
 
 from assets.numerics.arrays import FloatArray
-from sigma_dagster.portfolio import caveats, wording
-from sigma_dagster.portfolio.report import charts
-from sigma_dagster.portfolio.report.facts import Facts, History
+from sigma_dagster.analysis import caveats, wording
+from sigma_dagster.analysis.report import charts
+from sigma_dagster.analysis.report.facts import Facts, History
 
 _BARS = 15
 """Positions that a chart shows, the largest."""
@@ -42,7 +42,7 @@ def render(found: Facts) -> str:
 
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("sigma_dagster.portfolio.report", "."),
+        loader=jinja2.PackageLoader("sigma_dagster.analysis.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

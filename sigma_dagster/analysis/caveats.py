@@ -2,8 +2,8 @@
 
 from assets.numerics.constants import SPLIT_RATIO_BAND
 from assets.shared.look_back import listed
-from sigma_dagster.portfolio.risk import Risk
-from sigma_dagster.portfolio.wording import dollars, percent
+from sigma_dagster.analysis.risk import Risk
+from sigma_dagster.analysis.wording import dollars, percent
 
 #: Values at risk whose exceedances are counted.
 SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}

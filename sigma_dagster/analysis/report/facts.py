@@ -27,8 +27,8 @@ from resources.database.tables import (
     portfolio_volatility,
     symbol,
 )
-from sigma_dagster.portfolio import risk
-from sigma_dagster.portfolio.risk import Risk
+from sigma_dagster.analysis import risk
+from sigma_dagster.analysis.risk import Risk
 
 SHOWN_SESSIONS = 365
 """Sessions of history on the page."""
