@@ -6,7 +6,7 @@ from importlib import import_module
 import dagster as dg
 from dagster._utils.warnings import disable_dagster_warnings
 
-from assets import checks, partitions, positions
+from assets import checks, partitions, portfolio_report, positions
 from assets.catalogue import ASSETS
 from assets.shared.definition import Frame
 from resources.database.engine import Database
@@ -35,6 +35,7 @@ def build_defs(services: Services) -> dg.Definitions:
                 "price_source": services.source,
                 "factor_model": services.model,
                 "clock": services.clock,
+                "reporter": _reporter(services),
             },
             executor=dg.in_process_executor,
         )
@@ -55,6 +56,17 @@ def _database(services: Services) -> dg.ResourceDefinition:
     return database
 
 
+def _reporter(services: Services) -> dg.ResourceDefinition:
+    @dg.resource(description="Makes the pages of portfolios.")
+    def reporter() -> portfolio_report.Reporter:
+        # Half a second of imports that only this asset's runs need.
+        from sigma_dagster.analysis.report.reporter import StoredReporter
+
+        return StoredReporter(services.database, services.model)
+
+    return reporter
+
+
 @dg.resource(description="The prices that results rest on, read once in a run.")
 def _price_reader() -> Reader:
     return Reader()
@@ -64,4 +76,5 @@ def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     last = services.source.latest_session()
     first = services.first_date(services.as_of(None, datetime.now(UTC)))
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
-    return [positions.asset, *(import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS)]
+    made = [import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS]
+    return [positions.asset, *made, portfolio_report.asset()]

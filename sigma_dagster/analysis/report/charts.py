@@ -1,12 +1,12 @@
-"""The charts of a portfolio's page, as inline SVG: drawn by matplotlib, in colours that suit a light and a dark page.
+"""The charts of a portfolio's page: drawn by matplotlib, in colours that suit a light and a dark page.
 
 Series have the Okabe-Ito colours and line styles of their own, so that they can be told apart without colours. Axes
 and words take the colour of the text around them.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import StringIO
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
@@ -21,10 +21,11 @@ from assets.numerics.arrays import FloatArray
 
 Days = NDArray[np.datetime64]
 """(D,) sessions, ascending."""
-_INK = "#010203"
-"""Stands for the colour of the page's text until the SVG is written."""
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-_LINES = ((_INK, "-"), (BLUE, "--"), (VERMILION, "-."), (GREEN, ":"))
+_TEXT = "#010203"
+"""Stands for the colour of the page's text until the SVG is written."""
+_GREY = "#808080"
+"""Of words and axes where nothing is known of the page."""
 _STYLE = {
     "text.parse_math": False,
     "svg.fonttype": "none",  # words stay words: searched, read aloud, small
@@ -34,35 +35,46 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.2,
-    "grid.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "figure.constrained_layout.use": True,
 }
+_INKED = ("grid.color", "axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+_DPI = 70
 _WIDTH = 8.0
 _PANELS = 2
 """Side by side."""
 
 
-@contextmanager
-def _drawing(salt: str) -> Iterator[None]:
-    """Draw in our style; the same chart is the same text every time, and no two charts of a page share an id."""
-    style: Any = {**_STYLE, "svg.hashsalt": salt}
-    with mpl.rc_context(style):
-        yield
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, made when it is written."""
 
+    name: str
+    height: float  # inches
+    plot: Callable[[Figure, str], None]  # with the colour of words and axes
 
-def _svg(figure: Figure, label: str) -> str:
-    text = StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    opening = f'<svg role="img" aria-label="{label}" '
-    return svg[svg.index("<svg") :].replace("<svg ", opening, 1).replace(_INK, "currentColor")
+    def svg(self) -> str:
+        """Write it for a page of ours: an `svg` element whose words and axes have the colour of the text around it."""
+        text = StringIO()
+        self._save(text, "svg", _TEXT, metadata={"Date": None, "Creator": None})
+        svg = text.getvalue()
+        opening = f'<svg role="img" aria-label="{self.name}" '
+        return svg[svg.index("<svg") :].replace("<svg ", opening, 1).replace(_TEXT, "currentColor")
+
+    def png(self) -> bytes:
+        """Write it for a page of somebody else's."""
+        image = BytesIO()
+        self._save(image, "png", _GREY)
+        return image.getvalue()
+
+    def _save(self, target: StringIO | BytesIO, form: str, ink: str, **options: Any) -> None:
+        # The same chart is the same text every time, and no two charts of a page share an id.
+        style: Any = {**_STYLE, **dict.fromkeys(_INKED, ink), "svg.hashsalt": self.name}
+        with mpl.rc_context(style):
+            figure = Figure(figsize=(_WIDTH, self.height), dpi=_DPI)
+            self.plot(figure, ink)
+            figure.savefig(target, format=form, transparent=True, **options)
 
 
 def _dates(axes: Axes) -> None:
@@ -71,12 +83,13 @@ def _dates(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def lines(name: str, days: Days, series: Mapping[str, FloatArray], unit: str, *, below_zero: bool = False) -> str:
-    """Draw rates (fractions) over sessions, a line each."""
-    with _drawing(name):
-        figure = Figure(figsize=(_WIDTH, 3.0))
+def lines(name: str, days: Days, series: Mapping[str, FloatArray], unit: str, *, below_zero: bool = False) -> Chart:
+    """Draw rates (fractions) over sessions, a line each, at most four."""
+
+    def plot(figure: Figure, ink: str) -> None:
         axes = figure.subplots()
-        for (label, values), (colour, style) in zip(series.items(), _LINES, strict=False):
+        looks = ((ink, "-"), (BLUE, "--"), (VERMILION, "-."), (GREEN, ":"))
+        for (label, values), (colour, style) in zip(series.items(), looks, strict=False):
             axes.plot(days, values, color=colour, linestyle=style, label=label)
         axes.set_ylabel(unit)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -84,21 +97,24 @@ def lines(name: str, days: Days, series: Mapping[str, FloatArray], unit: str, *,
         _dates(axes)
         if len(series) > 1:
             figure.legend(ncols=2, loc="outside upper left")
-        return _svg(figure, name)
+
+    return Chart(name, 3.0, plot)
 
 
-def panels(name: str, days: Days, series: Mapping[str, FloatArray], errors: Mapping[str, FloatArray], unit: str) -> str:
+def panels(
+    name: str, days: Days, series: Mapping[str, FloatArray], errors: Mapping[str, FloatArray], unit: str
+) -> Chart:
     """Draw numbers over sessions, a panel each on one scale, with a band of two standard errors where there are any."""
-    with _drawing(name):
-        rows = -(-len(series) // _PANELS)
-        figure = Figure(figsize=(_WIDTH, 1.6 * rows + 0.3))
+    rows = -(-len(series) // _PANELS)
+
+    def plot(figure: Figure, ink: str) -> None:
         grid = figure.subplots(rows, _PANELS, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (label, values) in zip(grid, series.items(), strict=False):
             if label in errors:
                 band = 2.0 * errors[label]
                 axes.fill_between(days, values - band, values + band, color=BLUE, alpha=0.25, linewidth=0)
             axes.plot(days, values, color=BLUE)
-            axes.axhline(0.0, color=_INK, linewidth=0.6)
+            axes.axhline(0.0, color=ink, linewidth=0.6)
             axes.set_title(label, loc="left", fontsize=10)
             axes.tick_params(labelbottom=True)
             _dates(axes)
@@ -106,45 +122,47 @@ def panels(name: str, days: Days, series: Mapping[str, FloatArray], errors: Mapp
             axes.remove()
         for axes in grid[: len(series) : _PANELS]:
             axes.set_ylabel(unit)
-        return _svg(figure, name)
+
+    return Chart(name, 1.6 * rows + 0.3, plot)
 
 
-def losses(name: str, days: Days, returns: FloatArray, at_risk: Mapping[str, FloatArray]) -> str:
+def losses(name: str, days: Days, returns: FloatArray, at_risk: Mapping[str, FloatArray]) -> Chart:
     """Draw each session's return, what was said the session before could be lost, and where more was lost."""
-    with _drawing(name):
-        figure = Figure(figsize=(_WIDTH, 3.0))
+
+    def plot(figure: Figure, ink: str) -> None:
         axes = figure.subplots()
-        axes.vlines(days, 0.0, returns, color=_INK, alpha=0.45, linewidth=0.8)
-        for (label, said), (colour, style, mark) in zip(
-            at_risk.items(), ((ORANGE, "--", "o"), (VERMILION, "-", "s")), strict=True
-        ):
+        axes.vlines(days, 0.0, returns, color=ink, alpha=0.45, linewidth=0.8)
+        looks = ((ORANGE, "--", "o"), (VERMILION, "-", "s"))
+        for (label, said), (colour, style, mark) in zip(at_risk.items(), looks, strict=True):
             limit = -np.concatenate([[np.nan], said[:-1]])
             axes.plot(days, limit, color=colour, linestyle=style, label=label)
             beyond = returns < limit
             axes.plot(days[beyond], returns[beyond], mark, color=colour, markersize=5, fillstyle="none")
         axes.set_ylabel("return of a session")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.axhline(0.0, color=_INK, linewidth=0.6)
+        axes.axhline(0.0, color=ink, linewidth=0.6)
         _dates(axes)
         figure.legend(ncols=2, loc="outside upper left")
-        return _svg(figure, name)
+
+    return Chart(name, 3.2, plot)
 
 
-def bars(name: str, values: Mapping[str, float], unit: str, *, percent: bool = True) -> str:
+def bars(name: str, values: Mapping[str, float], unit: str, *, in_dollars: bool = False) -> Chart:
     """Draw a bar for each value, the first on top; those below zero in another colour and hatched."""
-    with _drawing(name):
-        figure = Figure(figsize=(_WIDTH, 0.26 * len(values) + 0.7))
+
+    def plot(figure: Figure, ink: str) -> None:
         axes = figure.subplots()
         numbers = list(values.values())
         drawn = axes.barh(list(values), numbers, color=[BLUE if one >= 0 else VERMILION for one in numbers])
         for bar, one in zip(drawn, numbers, strict=True):
             bar.set_hatch("" if one >= 0 else "///")
         axes.invert_yaxis()
-        axes.axvline(0.0, color=_INK, linewidth=0.6)
+        axes.axvline(0.0, color=ink, linewidth=0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(unit)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0) if percent else FuncFormatter(_dollars))
-        return _svg(figure, name)
+        axes.xaxis.set_major_formatter(FuncFormatter(_dollars) if in_dollars else PercentFormatter(1.0))
+
+    return Chart(name, 0.26 * len(values) + 0.7, plot)
 
 
 def _dollars(value: float, _place: int) -> str:

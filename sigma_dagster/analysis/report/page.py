@@ -13,6 +13,7 @@ from markupsafe import Markup
 from assets.numerics.arrays import FloatArray
 from sigma_dagster.analysis import caveats, wording
 from sigma_dagster.analysis.report import charts
+from sigma_dagster.analysis.report.charts import Chart
 from sigma_dagster.analysis.report.facts import Facts, History
 
 _BARS = 15
@@ -31,7 +32,7 @@ def render(found: Facts) -> str:
     return template.render(
         facts=found,
         risk=found.risk,
-        charts={name: Markup(svg) for name, svg in _charts(found)},  # noqa: S704 - drawn here, of numbers and symbols
+        charts={name: Markup(chart.svg()) for name, chart in drawn(found)},  # noqa: S704 - drawn here, of numbers and symbols
         caveats=caveats,
         labels=_LABELS,
         month_ends=_month_ends(found.history),
@@ -56,7 +57,7 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def _charts(found: Facts) -> Iterator[tuple[str, str]]:
+def drawn(found: Facts) -> Iterator[tuple[str, Chart]]:
     """Draw what there are numbers for."""
     history, risk = found.history, found.risk
     days = np.array(history.sessions, dtype="datetime64[D]")
