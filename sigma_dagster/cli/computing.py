@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,13 @@ from sigma_dagster.cli.app import (
     as_of_session,
     make_services,
     read_equity,
-    read_file,
     stored_portfolios,
 )
 from sigma_dagster.cli.output import out, print_result, say
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.portfolio import entry_prices
-from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
+from sigma_dagster.portfolio.holdings import HOLDINGS_HELP, Holdings, portfolio_name, read_holdings
+from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT, Settings
 
 
@@ -49,7 +50,7 @@ def onboard(
     started = time.perf_counter()
     shares_of = read_equity(equity)
     services = make_services(computes=True)
-    session, holdings, chosen = read_file(services, file, name, as_of)
+    session, holdings, chosen = _read_file(services, file, name, as_of)
     from sigma_dagster.portfolio import onboarding
 
     done = onboarding.onboard(
@@ -70,7 +71,7 @@ def add(file: HoldingsFile, name: Name = None, equity: EquityText = None, as_of:
     """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
     shares_of = read_equity(equity)
     services = make_services(computes=True)
-    session, holdings, chosen = read_file(services, file, name, as_of)
+    session, holdings, chosen = _read_file(services, file, name, as_of)
     with services.database.write() as connection:
         services.fix_first_date(connection, session)
         stored = portfolios.store(connection, chosen, holdings.lots, shares_of, session)
@@ -111,7 +112,7 @@ def plan(
         raise typer.BadParameter("--name and --equity say how a holdings file would be onboarded: give one")
     services = make_services(computes=True)
     if file:
-        session, holdings, chosen = read_file(services, file, name, as_of)
+        session, holdings, chosen = _read_file(services, file, name, as_of)
         with services.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, shares_of, session)]
     else:
@@ -141,7 +142,7 @@ def demo() -> None:
     reports = []
     for file in ("core.csv", "growth.csv"):
         started = time.perf_counter()
-        session, holdings, chosen = read_file(services, PROJECT / "examples" / file, None, None)
+        session, holdings, chosen = _read_file(services, PROJECT / "examples" / file, None, None)
         reports.append(onboarding.onboard(services, chosen, holdings.lots, KEEP, session, say=say, started=started))
     render.demo(out, *reports)
 
@@ -153,3 +154,16 @@ def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     from sigma_dagster.orchestration import webserver
 
     webserver.serve(services, port)
+
+
+def _read_file(services: Services, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
+    """Read a holdings file: the as-of session, its lots, and the name of its portfolio."""
+    session = as_of_session(services, as_of)
+    services.sessions(session)  # a date that cannot be computed is refused before anything is stored
+    chosen = portfolio_name(name, file)
+    holdings = read_holdings(file, as_of=session, source=services.source)
+    if holdings.ignored_columns:
+        say(f"Ignored columns: {', '.join(holdings.ignored_columns)}")
+    for note in holdings.notes:
+        say(note)
+    return session, holdings, chosen

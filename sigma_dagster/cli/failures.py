@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -57,6 +58,11 @@ def explain(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, MemoryError):
         return 1, f"out of memory. {_KEPT}; a smaller SIGMA_MAX_SYMBOLS_PER_RUN needs less"
     return _of_cause(error)
+
+
+def as_data(error: Exception) -> list[dict[str, Any]]:
+    """Give what is wrong with a holdings file, row by row, for the JSON; nothing for any other error."""
+    return [row._asdict() for row in error.errors] if isinstance(error, HoldingsError) else []
 
 
 def _of_cause(error: Exception) -> tuple[int, str] | None:

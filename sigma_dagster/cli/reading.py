@@ -10,7 +10,7 @@ import typer
 
 from resources.database.portfolios import Portfolio
 from sigma_dagster.analysis import risk
-from sigma_dagster.cli import render, render_risk
+from sigma_dagster.cli import render_risk
 from sigma_dagster.cli.app import AsJson, AsOf, InputError, app, make_services, stored_portfolios
 from sigma_dagster.cli.output import out, print_result, say
 from sigma_dagster.services import Services
@@ -70,6 +70,8 @@ def diagnose(
 def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
+    from sigma_dagster.cli import render
+
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
 
 

@@ -53,14 +53,6 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     return healed
 
 
-def is_due(services: Services) -> bool:
-    """Say whether there is something to heal, as far as that is known without Dagster."""
-    if liveness.left_behind(services.settings.dagster_home):
-        return True
-    with services.database.read() as connection:
-        return deletions.any_noted(connection)
-
-
 def _follow_deletions(instance: dg.DagsterInstance, services: Services) -> None:
     """Take back the records of rows that were deleted and are not there again.
 
