@@ -188,10 +188,11 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
 
 def newest_rows(connection: Connection) -> dict[str, str]:
     """Name the newest volatility row of each portfolio that has one: another name is another row, or a new one."""
-    row = portfolio_volatility
-    newest = sa.select(sa.func.max(row.c.session)).where(row.c.portfolio_id == portfolio.c.id).scalar_subquery()
+    row, any_row = portfolio_volatility, portfolio_volatility.alias()
+    newest = sa.select(sa.func.max(any_row.c.session)).where(any_row.c.portfolio_id == portfolio.c.id).scalar_subquery()
     query = (
         sa.select(portfolio.c.name, portfolio.c.id, row.c.session, row.c.computed_at)
+        .select_from(portfolio)
         .join(row, (row.c.portfolio_id == portfolio.c.id) & (row.c.session == newest))
         .order_by(portfolio.c.name)
     )
