@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets import checks, positions
+from assets import checks, onboardings, positions
 from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
@@ -42,6 +42,7 @@ def run(
         ran += heal.heal(instance, defs.resolve_asset_graph(), services)
         with services.database.read() as connection:
             positions.report(instance, portfolios.load(connection))
+        onboardings.report(instance, services.database)
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None

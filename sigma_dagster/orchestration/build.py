@@ -6,11 +6,12 @@ from importlib import import_module
 import dagster as dg
 from dagster._utils.warnings import disable_dagster_warnings
 
-from assets import checks, partitions, portfolio_report, positions
+from assets import checks, onboardings, partitions, portfolio_report, positions
 from assets.catalogue import ASSETS
 from assets.shared.definition import Frame
 from resources.database.engine import Database
 from resources.database.prices import Reader
+from sigma_dagster.orchestration import reports
 from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
@@ -22,12 +23,12 @@ def build_defs(services: Services) -> dg.Definitions:
     """Make fresh definitions over the parts that the environment names; tests bring their own parts."""
     # Dagster calls backfill policies and multi-partition mappings beta: nothing a user of ours can act upon.
     with disable_dagster_warnings():
-        jobs = build_jobs()
+        jobs, reports_job = build_jobs(), reports.job()
         return dg.Definitions(
             assets=_assets(services),
             asset_checks=checks.build_checks(live=services.source.latest_session() is None),
-            jobs=jobs,
-            sensors=[new_portfolio(services, jobs)],
+            jobs=[*jobs, reports_job],
+            sensors=[new_portfolio(services, jobs), reports.sensor(services, reports_job)],
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
@@ -77,4 +78,4 @@ def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     first = services.first_date(services.as_of(None, datetime.now(UTC)))
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
     made = [import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS]
-    return [positions.asset, *made, portfolio_report.asset()]
+    return [positions.asset, *made, portfolio_report.asset(), onboardings.asset]

@@ -3,11 +3,13 @@
 Here is said what that is. Dagster, which takes a second to import, is needed only if it is something: `blocks` runs it.
 """
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 
 from assets.shared.block import Block
-from resources.database import deletions, portfolios
+from assets.shared.look_back import listed
+from resources.database import deletions, onboardings, portfolios
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
 from sigma_dagster.runs import liveness
@@ -44,6 +46,7 @@ def compute(
     changed. Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run
     that failed, after all that can be computed without it.
     """
+    began, clock = time.time(), time.perf_counter()
     todo = plan(services, names, as_of, force)
     asked = {key for block in again for key in block.keys}
     changed = [name for name in services.changed(todo.priced) if name not in asked]
@@ -54,6 +57,9 @@ def compute(
         from sigma_dagster.orchestration import blocks
 
         blocks.run(services, names, as_of, todo, tally, force=force, again=again, say=say)
+    taken = tally.took(time.perf_counter() - clock)
+    with services.database.write() as connection:
+        onboardings.note(connection, began, {"of": listed(names or ["refresh"]), "as_of": as_of.isoformat(), **taken})
     return tally
 
 

@@ -3,17 +3,13 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from assets import portfolio_report
 from assets.catalogue import DIMENSIONS, of_dimension
 from sigma_dagster.runs.request import DEFER_TAG, TO_RECONCILE, job_name
-
-#: The job that renews pages.
-REPORTS = "portfolio_reports"
 
 
 def build_jobs() -> list[UnresolvedAssetJobDefinition]:
     """Make the jobs."""
-    blocks = [
+    return [
         dg.define_asset_job(
             job_name(dimension),
             selection=dg.AssetSelection.assets(*(asset.name for asset in of_dimension(dimension))).without_checks(),
@@ -23,10 +19,3 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
         )
         for dimension in DIMENSIONS
     ]
-    reports = dg.define_asset_job(
-        REPORTS,
-        selection=[portfolio_report.NAME],
-        executor_def=dg.in_process_executor,
-        description="Renew the pages of portfolios that have new rows.",
-    )
-    return [*blocks, reports]

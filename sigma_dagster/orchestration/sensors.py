@@ -15,12 +15,11 @@ import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from assets import checks, portfolio_report, positions
+from assets import checks, onboardings, positions
 from assets.shared.block import Block
 from assets.shared.look_back import listed
-from resources.database import portfolios, results, symbols
+from resources.database import portfolios, symbols
 from resources.database.tables import daily_price
-from sigma_dagster.orchestration.jobs import REPORTS
 from sigma_dagster.planning.planner import WorkPlan
 from sigma_dagster.planning.work import foreseen
 from sigma_dagster.runs import claims, heal, keys, request
@@ -33,7 +32,6 @@ INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
 #: Of the newest runs, so many are looked at: more do not end between two ticks.
 _RUNS_CHECKED = 50
-_PAGES_AT_ONCE = 100
 
 
 def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -119,14 +117,12 @@ class Cursor:
     """Numbers of the symbols' runs, for the metadata of the portfolio run that follows them."""
     checked: float = 0.0
     """When the last run ended whose rows the checks have seen, as a timestamp."""
-    reported: dict[str, str] = field(default_factory=dict)
-    """By portfolio, the newest row that its page was renewed for."""
 
     @classmethod
     def of(cls, text: str | None) -> "Cursor":
         """Read what `to_text` wrote; what another version wrote counts for nothing."""
         known = json.loads(text or "{}")
-        return cls(known.get("onboarding", {}), known.get("checked", 0.0), known.get("reported", {}))
+        return cls(known.get("onboarding", {}), known.get("checked", 0.0))
 
     def to_text(self) -> str:
         """Write it for Dagster to keep."""
@@ -152,15 +148,17 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
     if not stored:
         return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
     positions.report(instance, stored)
+    onboardings.report(instance, services.database)
     as_of = newest_session(services, now)
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if again := services.changed(todo.priced, now):
         blocks = services.blocks_again(again, as_of)
         return request_blocks(instance, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
     if not todo.blocks:
+        if cursor.onboarding:
+            told = {"of": "sensor new_portfolio", "as_of": as_of.isoformat(), **cursor.onboarding}
+            onboardings.tell(instance, now.timestamp(), told)
         cursor.onboarding = {}
-        if pages := _request_pages(services, cursor):
-            return Verdict(pages)
         waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""
         idle = [
             f"no row and no holder: {name} (sigma symbols --forget {name})" for name in keys.idle(instance, services)
@@ -177,24 +175,6 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
     return request_blocks(
         instance, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
     )
-
-
-def _request_pages(services: Services, cursor: Cursor) -> list[dg.RunRequest]:
-    """Request one run for the portfolios whose newest row is another than when their page was renewed last."""
-    with services.database.read() as connection:
-        newest = results.newest_rows(connection)
-    due = [name for name, row in newest.items() if cursor.reported.get(name) != row][:_PAGES_AT_ONCE]
-    kept = {name: row for name, row in cursor.reported.items() if name in newest}
-    cursor.reported = {**kept, **{name: newest[name] for name in due}}
-    if not due:
-        return []
-    config = {"ops": {portfolio_report.NAME: {"config": {"portfolios": due}}}, **request.QUIET}
-    tags = {
-        DEFER_TAG: "true",
-        "portfolio": listed(due, 3),
-        LAUNCHED_BY_TAG: "sensor new_portfolio",
-    }
-    return [dg.RunRequest(job_name=REPORTS, partition_key=due[0], run_config=config, tags=tags)]
 
 
 def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> None:
