@@ -126,14 +126,15 @@ def _read(
 ) -> NDArray[np.bool_]:
     """Say which prices the book reads, shape (T, S): of a held symbol, the windows of the sessions that hold it."""
     used = np.ones(panel.known.shape, dtype=bool)
-    public = {lot.symbol for lot in held if lot.asset_class == "public"}
-    used[:, panel.columns(sorted(public))] = False
+    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
+    column = dict(zip(public, panel.columns(public), strict=True))
+    used[:, list(column.values())] = False
     for lot in held:
-        if lot.symbol in public:
+        if lot.symbol in column:
             first = targets[days[targets] >= np.datetime64(lot.entry_date)]
             last = targets[days[targets] < np.datetime64(lot.exit_date)] if lot.exit_date else targets
             if len(first) and len(last) and first[0] <= last[-1]:
-                used[max(0, first[0] - LOOKBACK_RETURNS) : last[-1] + 1, panel.columns([lot.symbol])] = True
+                used[max(0, first[0] - LOOKBACK_RETURNS) : last[-1] + 1, column[lot.symbol]] = True
     return used
 
 

@@ -10,6 +10,7 @@ Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from dagster._time import get_current_timestamp
 from sqlalchemy.engine import Connection
 
 from resources.dagster_storage.packed import PackedMaterializations, PackedPlans, dimension_tags
-from resources.dagster_storage.tables import EVENTS, open_sqlite
+from resources.dagster_storage.tables import EVENTS, KeptEngine, open_sqlite
 
 BATCH_SIZE = 2000
 """Events of one transaction: about 0.15 s of SQLite's only write lock."""
@@ -227,7 +228,7 @@ def _planned_partitions(event: dg.EventLogEntry) -> Sequence[str]:
     return list(subset.get_partition_keys()) if subset else []
 
 
-class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
+class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEventLogStorage):
     """The event log in one SQLite file, where Dagster's own default has one for all runs and one for each run."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
@@ -235,6 +236,16 @@ class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
         self._conn_string = url
         self._event_watcher = SqlPollingEventWatcher(self)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self.connect() as connection:
+            yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Say whether the file has a table."""
+        with self.connect() as connection:
+            return sa.inspect(connection).has_table(table_name)
 
     # The parent waits for the file to change, but another open connection keeps new events in the write-ahead log.
 

@@ -444,6 +444,22 @@ def test_a_large_write_leaves_the_indexes_as_they_were(database: Database) -> No
             assert connection.execute(stored_closes).all() == [(close, 2_000)]
 
 
+def test_every_value_of_a_large_write_is_stored_where_it_belongs(database: Database) -> None:
+    """However many rows go with a statement, each keeps its own numbers and absences, and replaces its like."""
+    names, rng = [f"S{i:04}" for i in range(1_777)], np.random.default_rng(9)
+    for _ in range(2):
+        close, volume = rng.random(len(names)) + 1.0, rng.random(len(names))
+        volume[::7] = np.nan
+        columns = {"symbol": names, "session": ["2022-12-28"] * len(names), "source": ["test"] * len(names)}
+        with database.write() as connection:
+            assert bulk.upsert(connection, daily_price, {**columns, "close": close, "volume": volume}) == len(names)
+        with database.read() as connection:
+            query = sa.select(daily_price.c.symbol, daily_price.c.close, daily_price.c.volume)
+            found = [tuple(one) for one in connection.execute(query.order_by(daily_price.c.symbol))]
+        expected = zip(names, close.tolist(), [None if np.isnan(one) else one for one in volume], strict=True)
+        assert found == list(expected)
+
+
 def test_zero_and_none_are_stored_as_such(database: Database) -> None:
     """Trap 31 at the bottom: a volume or dividend of 0 is 0, a number that the source lacks is null."""
     store(database, "KO", [PriceRow(SESSIONS[0], None, 0.0, None, 1.0, 0.0, 0.0, 1.0)])
