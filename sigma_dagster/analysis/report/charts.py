@@ -4,6 +4,7 @@ Series have the Okabe-Ito colours and line styles of their own, so that they can
 and words take the colour of the text around them.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -40,6 +41,8 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 _INKED = ("grid.color", "axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+_UNUSED_ID = re.compile(r'<g id="[^"]*"')
+"""Every drawing numbers its groups from 1; nothing refers to them."""
 _DPI = 70
 _WIDTH = 8.0
 _PANELS = 2
@@ -58,7 +61,7 @@ class Chart:
         """Write it for a page of ours: an `svg` element whose words and axes have the colour of the text around it."""
         text = StringIO()
         self._save(text, "svg", _TEXT, metadata={"Date": None, "Creator": None})
-        svg = text.getvalue()
+        svg = _UNUSED_ID.sub("<g", text.getvalue())
         opening = f'<svg role="img" aria-label="{self.name}" '
         return svg[svg.index("<svg") :].replace("<svg ", opening, 1).replace(_TEXT, "currentColor")
 
