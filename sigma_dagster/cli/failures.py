@@ -22,7 +22,10 @@ from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning.planner import NothingToPlanError
+from sigma_dagster.portfolio.attribution import NoChangeError
 from sigma_dagster.portfolio.holdings import HoldingsError
+from sigma_dagster.portfolio.scenarios import ScenarioError
+from sigma_dagster.portfolio.whatif import TradeError
 from sigma_dagster.services import AsOfError
 from sigma_dagster.settings import DAGSTER_DATABASE_URL, Settings, SettingsError
 
@@ -37,6 +40,9 @@ _WRONG_INPUT = (
     CalendarError,
     MissingInputsError,
     RenameError,
+    TradeError,
+    NoChangeError,
+    ScenarioError,
 )
 _SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"

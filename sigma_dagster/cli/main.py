@@ -5,12 +5,12 @@ import os
 import sys
 from typing import NoReturn
 
-from sigma_dagster.cli import computing, failures, quick, reading, symbols
+from sigma_dagster.cli import computing, exploring, failures, quick, reading, symbols
 from sigma_dagster.cli.app import app
 from sigma_dagster.cli.output import err, print_json
 from sigma_dagster.portfolio.holdings import HoldingsError
 
-__all__ = ["app", "computing", "main", "reading", "symbols"]
+__all__ = ["app", "computing", "exploring", "main", "reading", "symbols"]
 
 
 def main() -> None:

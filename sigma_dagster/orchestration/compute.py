@@ -33,11 +33,12 @@ def plan(
     as_of: date,
     force: Force = Force(),
     tried: Collection[str] = (),
+    watched: Sequence[str] = (),
 ) -> WorkPlan:
-    """Plan for stored portfolios (None: all); prices of symbols that were `tried` are not asked for again."""
+    """Plan for stored portfolios (None: all) and watched symbols; prices of those `tried` are not asked for again."""
     with services.database.read() as connection:
         wanted = portfolios.load(connection, names)
-    return services.plan(wanted, as_of, force=force, tried=tried)
+    return services.plan(wanted, as_of, force=force, tried=tried, watched=watched)
 
 
 def compute(
@@ -47,15 +48,16 @@ def compute(
     *,
     force: Force = Force(),
     again: Sequence[Block] = (),
+    watched: Sequence[str] = (),
     say: Say,
 ) -> Tally:
-    """Run what the portfolios lack, block by block, until the plan is empty.
+    """Run what the portfolios and the watched symbols lack, block by block, until the plan is empty.
 
     Before that, the blocks `again`, and those that ask again for prices of which the source itself says that they have
     changed. Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run
     that failed, after all that can be computed without it.
     """
-    todo = plan(services, names, as_of, force)
+    todo = plan(services, names, as_of, force, watched=watched)
     asked = {key for block in again for key in block.keys}
     changed = [name for name in services.changed(todo.priced) if name not in asked]
     again = [*again, *services.blocks_again(changed, as_of)]
@@ -79,7 +81,7 @@ def compute(
             except BlockFailedError as error:
                 failure = failure or error
         if again:
-            todo = plan(services, names, as_of, force, tried)
+            todo = plan(services, names, as_of, force, tried, watched)
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
@@ -88,7 +90,7 @@ def compute(
                 failure = failure or error
             if finished:
                 force = replace(force, done=force.done | {dimension})
-            before, todo = todo, plan(services, names, as_of, force, tried)
+            before, todo = todo, plan(services, names, as_of, force, tried, watched)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
