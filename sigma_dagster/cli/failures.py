@@ -23,6 +23,7 @@ from sigma_dagster.cli.output import ClosedOutputError
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
 from sigma_dagster.planning.planner import NothingToPlanError
 from sigma_dagster.portfolio.attribution import NoChangeError
+from sigma_dagster.portfolio.history import MetricError
 from sigma_dagster.portfolio.holdings import HoldingsError
 from sigma_dagster.portfolio.scenarios import ScenarioError
 from sigma_dagster.portfolio.whatif import TradeError
@@ -41,6 +42,7 @@ _WRONG_INPUT = (
     MissingInputsError,
     RenameError,
     TradeError,
+    MetricError,
     NoChangeError,
     ScenarioError,
 )

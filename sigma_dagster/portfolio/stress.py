@@ -139,7 +139,7 @@ def _outcome(book: Book, scenario: Scenario, moves: FloatArray, own: FloatArray 
     by_beta = by_factor.sum(axis=1)
     returned = np.full(len(value), np.nan) if own is None else value * own
     pnl = np.where(np.isfinite(returned), returned, by_beta)
-    losses = [_loss(loaded, i, pnl[i], own=bool(np.isfinite(returned[i]))) for i in held]
+    losses = [_loss(loaded, i, pnl[i], own=bool(np.isfinite(returned[i]))) for i in map(int, held)]
     covered = held[np.isfinite(pnl[held])]
     total = float(pnl[covered].sum()) if covered.size else None
     factors = np.where(np.isfinite(moves), np.nansum(by_factor[covered], axis=0), np.nan)

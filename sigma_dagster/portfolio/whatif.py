@@ -104,7 +104,7 @@ def answer(services: Services, asked: Question) -> tuple[WhatIf, list[str]]:
     sessions = services.sessions(asked.session)
     with services.database.read() as connection:
         _refuse_unknown(connection, services.source, asked)
-        before = asked.stored and risk.read(connection, asked.stored, services.model, asked.session)
+        before = risk.read(connection, asked.stored, services.model, asked.session) if asked.stored else None
         book, notes = traded(connection, asked.book, asked.session, asked.trades, asked.closed)
         return measure(connection, before, book, services.model, sessions, asked.hedge), notes
 
