@@ -50,7 +50,7 @@ def onboard(
     started = time.perf_counter()
     shares_of = read_equity(equity)
     services = make_services(computes=True)
-    session, holdings, chosen = _read_file(services, file, name, as_of)
+    session, holdings, chosen = read_file(services, file, name, as_of)
     from sigma_dagster.portfolio import onboarding
 
     done = onboarding.onboard(
@@ -71,7 +71,7 @@ def add(file: HoldingsFile, name: Name = None, equity: EquityText = None, as_of:
     """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
     shares_of = read_equity(equity)
     services = make_services(computes=True)
-    session, holdings, chosen = _read_file(services, file, name, as_of)
+    session, holdings, chosen = read_file(services, file, name, as_of)
     with services.database.write() as connection:
         services.fix_first_date(connection, session)
         stored = portfolios.store(connection, chosen, holdings.lots, shares_of, session)
@@ -112,7 +112,7 @@ def plan(
         raise typer.BadParameter("--name and --equity say how a holdings file would be onboarded: give one")
     services = make_services(computes=True)
     if file:
-        session, holdings, chosen = _read_file(services, file, name, as_of)
+        session, holdings, chosen = read_file(services, file, name, as_of)
         with services.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, shares_of, session)]
     else:
@@ -142,7 +142,7 @@ def demo() -> None:
     reports = []
     for file in ("core.csv", "growth.csv"):
         started = time.perf_counter()
-        session, holdings, chosen = _read_file(services, PROJECT / "examples" / file, None, None)
+        session, holdings, chosen = read_file(services, PROJECT / "examples" / file, None, None)
         reports.append(onboarding.onboard(services, chosen, holdings.lots, KEEP, session, say=say, started=started))
     render.demo(out, *reports)
 
@@ -156,7 +156,7 @@ def dev(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     webserver.serve(services, port)
 
 
-def _read_file(services: Services, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
+def read_file(services: Services, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
     """Read a holdings file: the as-of session, its lots, and the name of its portfolio."""
     session = as_of_session(services, as_of)
     services.sessions(session)  # a date that cannot be computed is refused before anything is stored

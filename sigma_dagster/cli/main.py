@@ -14,6 +14,7 @@ from sigma_dagster.cli.output import err, print_json
 COMMANDS = {
     **dict.fromkeys(("onboard", "add", "refresh", "plan", "repair", "demo", "dev"), "computing"),
     **dict.fromkeys(("show", "report", "diagnose", "portfolios"), "reading"),
+    **dict.fromkeys(("whatif", "explain", "stress", "history"), "exploring"),
     **dict.fromkeys(("symbols", "fetch"), "symbols"),
 }
 

@@ -26,11 +26,11 @@ def show(
     with services.database.read() as connection:
         found = risk.read(connection, one, services.model, as_of or services.settings.as_of)
     if found is None:
-        raise InputError(_why_nothing(services, one, as_of))
+        raise InputError(why_nothing(services, one, as_of))
     print_result(as_json, found.to_json, lambda: render_risk.risk(out, found))
 
 
-def _why_nothing(services: Services, one: Portfolio, as_of: date | None) -> str:
+def why_nothing(services: Services, one: Portfolio, as_of: date | None) -> str:
     """Say that nothing is computed of a portfolio, and who does so or what would."""
     until = f" up to {as_of}" if as_of else ""
     nothing = f"nothing is computed of portfolio {one.name}{until} with the factor model {services.model.name}"
@@ -93,7 +93,7 @@ def report(
     with services.database.read() as connection:
         found = facts.read(connection, one, services.model, as_of or services.settings.as_of)
     if found is None:
-        raise InputError(_why_nothing(services, one, as_of))
+        raise InputError(why_nothing(services, one, as_of))
     target = output or Path(f"{one.name}-{found.risk.as_of}.html")
     try:
         target.write_text(page.render(found), encoding="utf-8")

@@ -32,6 +32,7 @@ def run(
     *,
     force: Force,
     again: Sequence[Block],
+    watched: Sequence[str],
     say: Say,
 ) -> None:
     """Heal, run the blocks `again`, then those of the plan, and add to the tally what was done; see `compute`."""
@@ -52,7 +53,7 @@ def run(
             except BlockFailedError as error:
                 failure = failure or error
         if again:
-            todo = plan(services, names, as_of, force, tried)
+            todo = plan(services, names, as_of, force, tried, watched)
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
@@ -61,7 +62,7 @@ def run(
                 failure = failure or error
             if finished:
                 force = replace(force, done=force.done | {dimension})
-            before, todo = todo, plan(services, names, as_of, force, tried)
+            before, todo = todo, plan(services, names, as_of, force, tried, watched)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
