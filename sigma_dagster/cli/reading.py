@@ -89,9 +89,11 @@ def report(
     services = make_services()
     (one,) = stored_portfolios(services, [name.strip()])
     from sigma_dagster.analysis.report import facts, page
+    from sigma_dagster.analysis.scenarios import scenarios
 
     with services.database.read() as connection:
-        found = facts.read(connection, one, services.model, as_of or services.settings.as_of)
+        chosen = scenarios(services.settings.stress)
+        found = facts.read(connection, one, services.model, as_of or services.settings.as_of, chosen=chosen)
     if found is None:
         raise InputError(why_nothing(services, one, as_of))
     target = output or Path(f"{one.name}-{found.risk.as_of}.html")

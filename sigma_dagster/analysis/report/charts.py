@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from assets.numerics.arrays import FloatArray
+from sigma_dagster.analysis.wording import percent
 
 Days = NDArray[np.datetime64]
 """(D,) sessions, ascending."""
@@ -150,7 +151,7 @@ def losses(name: str, days: Days, returns: FloatArray, at_risk: Mapping[str, Flo
     return Chart(name, 3.2, plot)
 
 
-def bars(name: str, values: Mapping[str, float], unit: str, *, in_dollars: bool = False) -> Chart:
+def bars(name: str, values: Mapping[str, float], unit: str, write: Callable[[float], str] = percent) -> Chart:
     """Draw a bar for each value, the first on top; those below zero in another colour and hatched."""
 
     def plot(figure: Figure, ink: str) -> None:
@@ -163,10 +164,6 @@ def bars(name: str, values: Mapping[str, float], unit: str, *, in_dollars: bool 
         axes.axvline(0.0, color=ink, linewidth=0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(unit)
-        axes.xaxis.set_major_formatter(FuncFormatter(_dollars) if in_dollars else PercentFormatter(1.0))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: write(value)))
 
     return Chart(name, 0.26 * len(values) + 0.7, plot)
-
-
-def _dollars(value: float, _place: int) -> str:
-    return f"{'-' if value < 0 else ''}${abs(value):,.0f}"

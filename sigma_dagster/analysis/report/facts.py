@@ -27,8 +27,11 @@ from resources.database.tables import (
     portfolio_volatility,
     symbol,
 )
-from sigma_dagster.analysis import risk
+from sigma_dagster.analysis import attribution, risk
+from sigma_dagster.analysis.attribution import Change, NoChangeError
 from sigma_dagster.analysis.risk import Risk
+from sigma_dagster.analysis.scenarios import Scenario, scenarios
+from sigma_dagster.analysis.stress import Stress, stress
 
 SHOWN_SESSIONS = 365
 """Sessions of history on the page."""
@@ -96,6 +99,8 @@ class Facts:
     history: History
     forecasts: tuple[ForecastRecord, ...]
     correlations: Correlations
+    change: Change | None  # against 21 sessions before; None: there are no two sessions to compare
+    stress: Stress
     sources: tuple[Source, ...]
 
     @property
@@ -110,10 +115,18 @@ class Facts:
         return max((one.computed_at for one in self.sources if one.computed_at), default=None)
 
 
-def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date | None = None) -> Facts | None:
+def read(
+    connection: Connection,
+    one: Portfolio,
+    model: FactorModel,
+    up_to: date | None = None,
+    *,
+    chosen: Sequence[Scenario] | None = None,
+) -> Facts | None:
     """Read the page of a stored portfolio as of its newest session up to the date; None if nothing is stored of it.
 
-    Raises MissingInputsError if rows that it rests on are gone.
+    `chosen` are the scenarios of its stress, by default the built-in ones. Raises MissingInputsError if rows that it
+    rests on are gone.
     """
     found = risk.read(connection, one, model, up_to)
     if found is None:
@@ -127,8 +140,17 @@ def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date
         history=history,
         forecasts=_forecasts(history),
         correlations=_correlations(connection, held[:_CORRELATED], found.as_of),
+        change=_change(connection, one, model, found.as_of),
+        stress=stress(connection, one, model, found.as_of, scenarios() if chosen is None else chosen),
         sources=_sources(connection, one, held, model, history.sessions),
     )
+
+
+def _change(connection: Connection, one: Portfolio, model: FactorModel, last: date) -> Change | None:
+    try:
+        return attribution.explain(connection, one, model, last=last)
+    except NoChangeError:
+        return None
 
 
 def _history(connection: Connection, one: Portfolio, model: FactorModel, last: date) -> History:

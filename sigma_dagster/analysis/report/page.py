@@ -81,6 +81,15 @@ def drawn(found: Facts) -> Iterator[tuple[str, Chart]]:
         yield "factors", charts.bars("shares of risk by factor", factors, "share of the variance")
     if shares := dict(_largest(risk.risk_split.positions)):
         yield "positions", charts.bars("shares of risk by position", shares, "share of the variance")
+    if found.change and found.change.variance[0] is not None:
+        parts = {name: part for name, part in found.change.parts.items() if part is not None}
+        yield "change", charts.bars("what changed the variance", parts, "change of the variance, a year", _variance)
+    if pnl := {one.scenario.title: one.pnl for one in found.stress.outcomes if one.pnl is not None}:
+        yield "stress", charts.bars("gain or loss in scenarios", pnl, "gain or loss", wording.dollars)
+
+
+def _variance(value: float) -> str:
+    return wording.number(value, 4)
 
 
 def _any(values: FloatArray) -> bool:
