@@ -51,6 +51,7 @@ class Settings:
     history_sessions: int
     max_symbols_per_run: int
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
+    stress: str  # the path of a file with scenarios; empty: the built-in ones alone
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
 
     @classmethod
@@ -78,6 +79,7 @@ class Settings:
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
             max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
+            stress=_text(environment, "SIGMA_STRESS", ""),
             ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
         )
 

@@ -6,6 +6,8 @@ No Dagster: the command line reads books too.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 import sqlalchemy as sa
@@ -21,7 +23,7 @@ from assets.numerics.returns import simple_returns
 from assets.numerics.risk import ReturnSeries
 from assets.shared.look_back import MissingInputsError, check_complete, listed, price_sessions
 from resources.database import prices
-from resources.database.bulk import session_text, within
+from resources.database.bulk import Columns, session_text, within
 from resources.database.portfolios import Lot, Portfolio
 from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
@@ -181,9 +183,16 @@ def _symbols(lots: Sequence[Lot], asset_class: str) -> set[str]:
     return {lot.symbol for lot in lots if lot.asset_class == asset_class}
 
 
-def load_exposures(connection: Connection, book: Valuation, model: str, factors: Sequence[str]) -> SymbolExposures:
+def load_exposures(
+    connection: Connection,
+    book: Valuation,
+    model: str,
+    factors: Sequence[str],
+    fitted: Columns = MappingProxyType({}),
+) -> SymbolExposures:
     """Read the betas of the book's symbols at its sessions.
 
+    `fitted` are rows that are not stored (`fit_columns`); where there is a stored one, it counts.
     Raises MissingInputsError naming the symbols that are held at a session without a row.
     """
     table, public = factor_exposure, book.symbols[: book.public]
@@ -202,7 +211,8 @@ def load_exposures(connection: Connection, book: Valuation, model: str, factors:
     )
     at_symbol = {symbol: i for i, symbol in enumerate(public)}
     at_session = {session.isoformat(): i for i, session in enumerate(book.sessions)}
-    for symbol, day, label, *row in connection.execute(query):
+    given = zip(*(fitted[name] for name in ("symbol", "session", "quality", *names)), strict=True) if fitted else ()
+    for symbol, day, label, *row in chain(given, connection.execute(query)):
         if day in at_session and symbol in at_symbol:
             cell = at_session[day], at_symbol[symbol]
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True

@@ -234,6 +234,16 @@ deleted_result = Table(
     sqlite_autoincrement=True,
 )
 
+#: Notes of `onboardings`: what an onboarding or a refresh took, until Dagster has been told.
+onboarding = Table(
+    "onboarding",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("began", Float, nullable=False),  # seconds since 1970, UTC
+    Column("numbers", Text, nullable=False),  # JSON
+    sqlite_autoincrement=True,
+)
+
 # One row is one attempt at a provider, whatever became of it: the limits count these for all processes together.
 provider_call = Table(
     "provider_call",

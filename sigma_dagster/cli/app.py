@@ -49,7 +49,8 @@ def _sigma(
     """Take the options that stand before a command."""
 
 
-def _date(text: str) -> date:
+def read_date(text: str) -> date:
+    """Read a date of an option; raises typer.BadParameter."""
     try:
         return parse_date(text)
     except ValueError as error:
@@ -89,13 +90,15 @@ Dates = Annotated[str | None, typer.Option("--dates", metavar="mdy|dmy", help="H
 EntryDate = Annotated[
     date | None,
     typer.Option(
-        "--entry-date", parser=_date, metavar="YYYY-MM-DD", help="Of lots without one; default: the as-of session."
+        "--entry-date", parser=read_date, metavar="YYYY-MM-DD", help="Of lots without one; default: the as-of session."
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Portfolio name; default: the file's name without ending.")]
 AsOf = Annotated[
     date | None,
-    typer.Option("--as-of", parser=_date, metavar="YYYY-MM-DD", help="Session to compute up to; default: the newest."),
+    typer.Option(
+        "--as-of", parser=read_date, metavar="YYYY-MM-DD", help="Session to compute up to; default: the newest."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output and nothing else there.")]
 

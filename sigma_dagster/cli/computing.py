@@ -11,6 +11,7 @@ import typer
 
 from resources.database import portfolios
 from resources.database.portfolios import KEEP
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.cli import render, render_holdings
 from sigma_dagster.cli.app import (
     AsJson,
@@ -29,7 +30,6 @@ from sigma_dagster.cli.app import (
     stored_portfolios,
 )
 from sigma_dagster.cli.output import out, print_result, say
-from sigma_dagster.cli.tables import counted
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.portfolio import assumptions, entry_prices
 from sigma_dagster.portfolio.holdings import (
@@ -71,7 +71,7 @@ def onboard(
     started = time.perf_counter()
     shares_of, reading = read_equity(equity), _read_options(mapped, dates, entry_date)
     services = make_services(computes=True)
-    session, holdings, chosen = _read_file(services, file, name, as_of, reading)
+    session, holdings, chosen = read_file(services, file, name, as_of, reading)
     if dry_run:
         print_result(
             as_json,
@@ -108,7 +108,7 @@ def add(
     """Store a portfolio and leave the computing to the sensor (make dev) or to sigma refresh."""
     shares_of, reading = read_equity(equity), _read_options(mapped, dates, entry_date)
     services = make_services(computes=True)
-    session, holdings, chosen = _read_file(services, file, name, as_of, reading)
+    session, holdings, chosen = read_file(services, file, name, as_of, reading)
     with services.database.write() as connection:
         services.fix_first_date(connection, session)
         stored = portfolios.store(connection, chosen, holdings.lots, shares_of, session)
@@ -152,7 +152,7 @@ def plan(
         raise typer.BadParameter("--name and --equity say how a holdings file would be onboarded: give one")
     services = make_services(computes=True)
     if file:
-        session, holdings, chosen = _read_file(services, file, name, as_of, reading)
+        session, holdings, chosen = read_file(services, file, name, as_of, reading)
         with services.database.read() as connection:
             wanted = [portfolios.as_stored(connection, chosen, holdings.lots, shares_of, session)]
     else:
@@ -182,7 +182,7 @@ def demo() -> None:
     reports = []
     for file in ("core.csv", "growth.csv"):
         started = time.perf_counter()
-        session, holdings, chosen = _read_file(services, PROJECT / "examples" / file, None, None)
+        session, holdings, chosen = read_file(services, PROJECT / "examples" / file, None, None)
         reports.append(onboarding.onboard(services, chosen, holdings.lots, KEEP, session, say=say, started=started))
     render.demo(out, *reports)
 
@@ -206,7 +206,7 @@ def _read_options(mapped: str | None, dates: str | None, entry_date: date | None
         raise typer.BadParameter(f"--map: {error}") from None
 
 
-def _read_file(
+def read_file(
     services: Services, file: Path, name: str | None, as_of: date | None, reading: Reading = AS_IT_SAYS
 ) -> tuple[date, Holdings, str]:
     """Read a holdings file: the as-of session, its lots, and the name of its portfolio."""

@@ -19,6 +19,10 @@ from resources.calendar import CalendarError
 from resources.database.symbols import RenameError
 from resources.sources.base import SourceError, SourceSettingError
 from resources.sources.sample import DamagedSampleError
+from sigma_dagster.analysis.attribution import NoChangeError
+from sigma_dagster.analysis.history import MetricError
+from sigma_dagster.analysis.scenarios import ScenarioError
+from sigma_dagster.analysis.whatif import TradeError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
@@ -38,6 +42,10 @@ _WRONG_INPUT = (
     CalendarError,
     MissingInputsError,
     RenameError,
+    TradeError,
+    MetricError,
+    NoChangeError,
+    ScenarioError,
 )
 _SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"

@@ -13,7 +13,8 @@ from sigma_dagster.cli.output import err, print_json
 #: Where each command stands. Only the module of the one that is asked for is imported.
 COMMANDS = {
     **dict.fromkeys(("onboard", "add", "refresh", "plan", "repair", "demo", "dev"), "computing"),
-    **dict.fromkeys(("show", "diagnose", "portfolios"), "reading"),
+    **dict.fromkeys(("show", "report", "diagnose", "portfolios"), "reading"),
+    **dict.fromkeys(("whatif", "explain", "stress", "history"), "exploring"),
     **dict.fromkeys(("export", "rename", "remove"), "books"),
     **dict.fromkeys(("symbols", "fetch"), "symbols"),
 }

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from resources.database.portfolios import Portfolio
 from resources.sources.base import Estimate
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.cli.render_risk import headline, summary
-from sigma_dagster.cli.tables import counted, print_rows, print_table
+from sigma_dagster.cli.tables import print_rows, print_table
 from sigma_dagster.planning.planner import WorkPlan
 
 if TYPE_CHECKING:

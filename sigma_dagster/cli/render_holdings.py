@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 
 from resources.database.portfolios import Lot
-from sigma_dagster.cli.tables import counted, print_rows
+from sigma_dagster.analysis.wording import counted
+from sigma_dagster.cli.tables import print_rows
 from sigma_dagster.portfolio.holdings import Holdings
 
 

@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets import checks, positions
+from assets import checks, onboardings, positions
 from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
@@ -32,6 +32,7 @@ def run(
     *,
     force: Force,
     again: Sequence[Block],
+    watched: Sequence[str],
     say: Say,
 ) -> None:
     """Heal, run the blocks `again`, then those of the plan, and add to the tally what was done; see `compute`."""
@@ -42,6 +43,7 @@ def run(
         ran += heal.heal(instance, defs.resolve_asset_graph(), services)
         with services.database.read() as connection:
             positions.report(instance, portfolios.load(connection))
+        onboardings.report(instance, services.database)
         runner = Runner(instance, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None
@@ -51,7 +53,7 @@ def run(
             except BlockFailedError as error:
                 failure = failure or error
         if again:
-            todo = plan(services, names, as_of, force, tried)
+            todo = plan(services, names, as_of, force, tried, watched)
         while todo.blocks:
             dimension, finished = todo.blocks[0].dimension, True
             try:
@@ -60,7 +62,7 @@ def run(
                 failure = failure or error
             if finished:
                 force = replace(force, done=force.done | {dimension})
-            before, todo = todo, plan(services, names, as_of, force, tried)
+            before, todo = todo, plan(services, names, as_of, force, tried, watched)
             if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
                 raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"

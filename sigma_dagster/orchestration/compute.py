@@ -3,11 +3,13 @@
 Here is said what that is. Dagster, which takes a second to import, is needed only if it is something: `blocks` runs it.
 """
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 
 from assets.shared.block import Block
-from resources.database import deletions, portfolios
+from assets.shared.look_back import listed
+from resources.database import deletions, onboardings, portfolios
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
 from sigma_dagster.runs import liveness
@@ -22,11 +24,12 @@ def plan(
     as_of: date,
     force: Force = Force(),
     tried: Collection[str] = (),
+    watched: Sequence[str] = (),
 ) -> WorkPlan:
-    """Plan for stored portfolios (None: all); prices of symbols that were `tried` are not asked for again."""
+    """Plan for stored portfolios (None: all) and watched symbols; prices of those `tried` are not asked for again."""
     with services.database.read() as connection:
         wanted = portfolios.load(connection, names)
-    return services.plan(wanted, as_of, force=force, tried=tried)
+    return services.plan(wanted, as_of, force=force, tried=tried, watched=watched)
 
 
 def compute(
@@ -36,15 +39,17 @@ def compute(
     *,
     force: Force = Force(),
     again: Sequence[Block] = (),
+    watched: Sequence[str] = (),
     say: Say,
 ) -> Tally:
-    """Run what the portfolios lack, block by block, until the plan is empty.
+    """Run what the portfolios and the watched symbols lack, block by block, until the plan is empty.
 
     Before that, the blocks `again`, and those that ask again for prices of which the source itself says that they have
     changed. Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run
     that failed, after all that can be computed without it.
     """
-    todo = plan(services, names, as_of, force)
+    began, clock = time.time(), time.perf_counter()
+    todo = plan(services, names, as_of, force, watched=watched)
     asked = {key for block in again for key in block.keys}
     changed = [name for name in services.changed(todo.priced) if name not in asked]
     again = [*again, *services.blocks_again(changed, as_of)]
@@ -53,7 +58,10 @@ def compute(
     if todo.blocks or again or _is_healing_due(services):
         from sigma_dagster.orchestration import blocks
 
-        blocks.run(services, names, as_of, todo, tally, force=force, again=again, say=say)
+        blocks.run(services, names, as_of, todo, tally, force=force, again=again, watched=watched, say=say)
+    taken = tally.took(time.perf_counter() - clock)
+    with services.database.write() as connection:
+        onboardings.note(connection, began, {"of": listed(names or ["refresh"]), "as_of": as_of.isoformat(), **taken})
     return tally
 
 

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from assets.shared.look_back import listed
 from resources.database import portfolios
 from resources.database.portfolios import Equity, Lot, Portfolio
+from sigma_dagster.analysis import risk
+from sigma_dagster.analysis.risk import Risk
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration.compute import Say, compute
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.portfolio import assumptions, entry_prices, risk
-from sigma_dagster.portfolio.risk import Risk
+from sigma_dagster.portfolio import assumptions, entry_prices
 from sigma_dagster.services import Services
 
 

@@ -1,27 +1,32 @@
-"""Reading a portfolio's risk numbers, as `sigma show` and `sigma onboard` print them.
+"""A portfolio's risk numbers, as `sigma show`, `sigma onboard` and `sigma whatif` print them.
 
 What is stored is read. What only one session is asked for (weights and shares of risk by position) is computed from
-the stored rows; the formulas stand in `assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
+the stored rows; so are all numbers of a book that is not stored, as its rows would be. The formulas stand in
+`assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression
 from assets.numerics.arrays import FloatArray
-from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE
+from assets.numerics.constants import COVERED_SESSIONS, LOOKBACK_RETURNS, MIN_COVERAGE
 from assets.numerics.value_at_risk import LOSSES, Exceedances, exceedances
 from assets.shared import factor_risk, valuation
 from assets.shared.factor_risk import FactorRisk, Windows
 from assets.shared.look_back import MissingInputsError
+from assets.shared.portfolio_columns import exposure_columns, movement_columns
 from assets.shared.valuation import SymbolExposures, Valuation
+from resources.database.bulk import Columns
 from resources.database.portfolios import Portfolio
 from resources.database.tables import daily_price, portfolio_factor_exposure, portfolio_volatility
 
@@ -137,12 +142,84 @@ def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date
         return None
     exposure, volatility = found
     session = exposure["session"]
+    book = measure(connection, one, model, session)
+    counted = _exceedances(connection, one.id, book.valuation.panel.sessions)
+    return _risk(book, exposure, volatility, counted)
+
+
+def of_unstored(
+    connection: Connection,
+    one: Portfolio,
+    model: FactorModel,
+    sessions: Sequence[date],
+    fitted: Columns = MappingProxyType({}),
+) -> Risk:
+    """Give the risk that a book would have as of the last of the sessions, were it stored with rows of all of them.
+
+    :param sessions: the target sessions of stored portfolios; losses are held against those of the last year.
+    :param fitted: exposures of symbols that have no stored row at that session.
+
+    Raises MissingInputsError if rows that it rests on are not stored.
+    """
+    session = sessions[-1]
+    book = measure(connection, one, model, session, fitted)
+    first = max(one.first_entry, book.valuation.panel.sessions[0])
+    held = [day for day in sessions if day >= first][-COVERED_SESSIONS - 1 :] or [session]
+    movement = movement_columns(valuation.load(connection, one, held))
+    counted = _count(*(np.asarray(movement[name], dtype=float) for name in ("return_1d", *_COUNTED)))
+    exposure = exposure_columns(model, book.valuation, book.measured)
+    return _risk(
+        book,
+        _row(portfolio_factor_exposure, exposure, session),
+        _row(portfolio_volatility, movement, session),
+        counted,
+    )
+
+
+def _row(table: Table, columns: Columns, session: date) -> dict[str, Any]:
+    """Give the last of the rows as it would be read from the table."""
+    last = {name: values[-1] for name, values in columns.items()}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in last.items()}
+    known = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in plain.items()}
+    return {**dict.fromkeys(column.name for column in table.c), **known, "session": session}
+
+
+@dataclass(frozen=True)
+class Book:
+    """A portfolio measured as of one session, its positions too."""
+
+    portfolio: Portfolio
+    model: FactorModel
+    valuation: Valuation
+    own: SymbolExposures
+    measured: FactorRisk
+
+
+def measure(
+    connection: Connection,
+    one: Portfolio,
+    model: FactorModel,
+    session: date,
+    fitted: Columns = MappingProxyType({}),
+) -> Book:
+    """Measure a portfolio as of a session; raises MissingInputsError if rows that it rests on are not stored."""
     public = any(lot.asset_class == "public" and lot.held_within(session, session) for lot in one.lots)
     sessions = _stored_sessions(connection, model.proxies[0], session) if public else [session]
     book = valuation.load(connection, one, sessions[-1:], model.proxies, grid=sessions)
-    own = valuation.load_exposures(connection, book, model.key, model.factor_names)
-    measured = factor_risk.measure(book, own, Windows(model), by_position=True)
+    own = valuation.load_exposures(connection, book, model.key, model.factor_names, fitted)
+    return Book(one, model, book, own, factor_risk.measure(book, own, Windows(model), by_position=True))
+
+
+def _risk(
+    measured: Book,
+    exposure: Mapping[str, Any],
+    volatility: Mapping[str, Any],
+    counted: dict[str, Exceedances],
+) -> Risk:
+    """Put the two rows of a session together with what is made of its positions."""
+    one, model, book, own = measured.portfolio, measured.model, measured.valuation, measured.own
     columns = {field.name for field in fields(Risk)}
+    found = exposure, volatility
     reasons = dict.fromkeys(row["reason"] for row in found if row["reason"])
     stored = {column: value for row in found for column, value in row.items() if column in columns}
     return Risk(
@@ -155,11 +232,13 @@ def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date
             "exposures": _by_factor(exposure, "exposure", model),
             "standard_errors": _by_factor(exposure, "se", model),
             "low_coverage": _low_coverage(volatility, exposure),
-            "exceedances": _exceedances(connection, one.id, sessions),
+            "exceedances": counted,
             "risk_split": RiskSplit(
-                _by_factor(exposure, "share", model), exposure["share_specific"], _shares(book, own, measured.shares)
+                _by_factor(exposure, "share", model),
+                exposure["share_specific"],
+                _shares(book, own, measured.measured.shares),
             ),
-            "risk_split_equal_weighted": _equal_weighted(book, own, measured, model),
+            "risk_split_equal_weighted": _equal_weighted(book, own, measured.measured, model),
             "positions": _positions(book, own),
         }
     )
@@ -209,7 +288,10 @@ def _exceedances(connection: Connection, portfolio_id: int, sessions: Sequence[d
     for session, *row in connection.execute(query):
         if session in at:
             numbers[at[session]] = row
-    returns, *at_risk = numbers.T
+    return _count(*numbers.T)
+
+
+def _count(returns: FloatArray, *at_risk: FloatArray) -> dict[str, Exceedances]:
     return {
         name: exceedances(returns, said, tail) for (name, tail), said in zip(_COUNTED.items(), at_risk, strict=True)
     }

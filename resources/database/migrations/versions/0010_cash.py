@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 #: The view that names the table; SQLite makes a table anew to change a constraint, and refuses while it is there.
 _VIEW = "position_factor_exposure"
