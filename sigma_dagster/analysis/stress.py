@@ -143,6 +143,7 @@ def _outcome(book: Book, scenario: Scenario, moves: FloatArray, own: FloatArray 
     covered = held[np.isfinite(pnl[held])]
     total = float(pnl[covered].sum()) if covered.size else None
     factors = np.where(np.isfinite(moves), np.nansum(by_factor[covered], axis=0), np.nan)
+    rest = 0.0 if own is None else float(pnl[covered].sum() - factors.sum())
     denominator = _known(loaded.weights.denominator[0])
     return Outcome(
         scenario=scenario,
@@ -150,7 +151,7 @@ def _outcome(book: Book, scenario: Scenario, moves: FloatArray, own: FloatArray 
         share=total / denominator if total is not None and denominator else None,
         factors={name: _known(amount) for name, amount in zip(names, factors, strict=True)},
         moves={name: _known(move) for name, move in zip(names, moves, strict=True)},
-        specific=None if total is None or not np.isfinite(factors).all() else total - float(factors.sum()),
+        specific=None if total is None or not np.isfinite(factors).all() else rest,
         positions=tuple(sorted(losses, key=lambda one: -abs(one.pnl or 0.0))),
         not_covered=tuple(one.symbol for one in losses if one.pnl is None),
         coverage=float(loaded.weights.gross_share[0, covered].sum()),
