@@ -24,9 +24,9 @@ from resources.database import portfolios as stored
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
 from resources.database.tables import daily_price, factor_exposure, symbol_volatility
-from sigma_dagster.portfolio import attribution, scenarios
-from sigma_dagster.portfolio import risk as risks
-from sigma_dagster.portfolio import stress as stresses
+from sigma_dagster.analysis import attribution, scenarios
+from sigma_dagster.analysis import risk as risks
+from sigma_dagster.analysis import stress as stresses
 from sigma_dagster.settings import Settings
 
 

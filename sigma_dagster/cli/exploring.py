@@ -31,6 +31,7 @@ from sigma_dagster.cli.app import (
     read_date,
     stored_portfolios,
 )
+from sigma_dagster.cli.computing import read_file
 from sigma_dagster.cli.output import out, print_json, print_result, say
 from sigma_dagster.cli.reading import why_nothing
 from sigma_dagster.planning.planner import WorkPlan
@@ -136,7 +137,6 @@ def _question(
 def _question_of_file(
     services: Services, file: Path, name: str | None, hedge: str | None, as_of: date | None
 ) -> Question:
-    from sigma_dagster.cli.computing import read_file
 
     session, holdings, chosen = read_file(services, file, name, as_of)
     with services.database.read() as connection:

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0008"
+revision = "0011"
+down_revision = "0010"
 
 _FACTORS = ("market", "value", "growth", "momentum", "quality", "size", "low_volatility", "interest_rate")
 _RISK = (
