@@ -180,7 +180,7 @@ class Services:
         asked, possible = self.settings.history_sessions, calendar.sessions(FIRST_START, max(FIRST_START, as_of))
         if asked > len(possible):
             raise SettingsError(
-                f"SIGMA_HISTORY_SESSIONS={asked}: at most {len(possible):,} is possible, the sessions from {FIRST_START} "
-                f"to {as_of}"
+                f"SIGMA_HISTORY_SESSIONS={asked}: at most {len(possible):,} is possible, the sessions from "
+                f"{FIRST_START} to {as_of}"
             )
         return possible[-asked]

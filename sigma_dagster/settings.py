@@ -22,7 +22,9 @@ DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
 FIRST_START = date(1992, 1, 2)
 
 #: A time zone written out, as POSIX has it: `EST5EDT,M3.2.0,M11.1.0`.
-_POSIX_ZONE = re.compile(r"([A-Za-z]{3,}|<[\w+-]{3,}>)[+-]?\d{1,3}(:\d\d){0,2}(([A-Za-z]{3,}|<[\w+-]{3,}>)[\w+:,./-]*)?")
+_POSIX_ZONE = re.compile(
+    r"([A-Za-z]{3,}|<[\w+-]{3,}>)[+-]?\d{1,3}(:\d\d){0,2}(([A-Za-z]{3,}|<[\w+-]{3,}>)[\w+:,./-]*)?"
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -171,7 +173,7 @@ def _date(environment: Mapping[str, str], name: str) -> date | None:
 
 
 def _check_time_zone(environment: Mapping[str, str]) -> None:
-    """Refuse a TZ that nobody knows: the C library takes it for UTC without a word, and every shown time would be off."""
+    """Refuse a TZ that nobody knows: the C library would take it for UTC without a word."""
     value = _text(environment, "TZ", "")
     name = value.removeprefix(":")
     if name and not _POSIX_ZONE.fullmatch(name) and not _is_zone(name):

@@ -95,6 +95,7 @@ class Page:
             pass  # an event that nobody asked for
         return answer["result"]
 
+
 def find_browser() -> str | None:
     """Where Chromium is installed; None if it is not."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
