@@ -30,12 +30,12 @@ FLAGS = (
 SECONDS = 60
 #: Until the UI has come to rest, when what was waited for is there.
 SECONDS_TO_SETTLE = 2
-#: The smallest visible element with a text: its middle.
-FIND = """(text => {
-    const found = [...document.querySelectorAll('body *')].filter(e => e.offsetParent && e.textContent.trim() === text);
-    if (!found.length) return null;
-    const box = found.at(-1).getBoundingClientRect();
-    return {x: box.x + box.width / 2, y: box.y + box.height / 2};
+#: The visible elements with a text, the smallest of those within each other: the middle of one of them.
+FIND = """((text, which) => {
+    const says = e => e.offsetParent && e.textContent.trim() === text;
+    const found = [...document.querySelectorAll('body *')].filter(e => says(e) && ![...e.children].some(says));
+    const box = found.at(which)?.getBoundingClientRect();
+    return box ? {x: box.x + box.width / 2, y: box.y + box.height / 2} : null;
 })"""
 ALT = 1
 
@@ -59,11 +59,12 @@ class Page:
         wait_for(lambda: self._find(text), SECONDS, f"the page shows {text!r}")
         time.sleep(SECONDS_TO_SETTLE)
 
-    def click(self, text: str) -> None:
-        """Click the element with this text."""
+    def click(self, text: str, which: int = -1) -> None:
+        """Click the element with this text; of several, the last, which is on top."""
         self.see(text)
+        at = self._find(text, which)
         for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **self._find(text))
+            self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
         time.sleep(SECONDS_TO_SETTLE)
 
     def press_alt(self, letter: str) -> None:
@@ -82,8 +83,12 @@ class Page:
         """What the window shows."""
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
-    def _find(self, text: str) -> Any:
-        return self._evaluate(f"{FIND}({json.dumps(text)})")
+    def text(self) -> str:
+        """All that the page shows in words."""
+        return str(self._evaluate("document.body.innerText"))
+
+    def _find(self, text: str, which: int = -1) -> Any:
+        return self._evaluate(f"{FIND}({json.dumps(text)}, {which})")
 
     def _evaluate(self, script: str) -> Any:
         return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
