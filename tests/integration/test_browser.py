@@ -21,7 +21,8 @@ pytestmark = pytest.mark.daemon
 OWN = "OWN"
 SESSIONS = 365
 KEYS = {"proxy": 6, "symbol": 15, "portfolio": 2}  # of the demo
-SECONDS = 180
+#: More than the sensor waits before it asks again for a block that failed.
+SECONDS = 420
 SIZE = (1400, 1000)
 
 

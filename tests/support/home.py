@@ -126,7 +126,7 @@ class Home:
         source: PriceSource | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize assets over a range of partitions, or a single one, as the Dagster UI does: Dagster records them."""
+        """Materialize assets over a range of partitions, or one, as the Dagster UI does: Dagster records them."""
         services, names = self.environment(source), assets.split()
         defs = build_defs(services)
         dimension = BY_NAME[names[0]].dimension
