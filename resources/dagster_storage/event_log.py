@@ -29,6 +29,7 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.dependency import NodeHandle
+from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorage
@@ -285,16 +286,20 @@ def provenance_tags(instance: dg.DagsterInstance, node: BaseAssetNode, run_id: s
     return tags
 
 
-def record_planned(instance: dg.DagsterInstance, run: dg.DagsterRun, asset_key: dg.AssetKey) -> None:
-    """Announce that a run with the tag `dagster/defer_asset_events` works on an asset (3 ms).
+def record_planned(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, asset_key: dg.AssetKey, partitions: Sequence[str] = ()
+) -> None:
+    """Announce that a run with the tag `dagster/defer_asset_events` works on an asset (3 ms), or on partitions of it.
 
-    This is how the UI knows that an asset is being materialized, and which run to blame when it fails. It names no
-    partitions: Dagster shows those as in progress only for one event each.
+    This is how the UI knows that an asset is being materialized, and which run to blame when it fails. Partitions are
+    shown as in progress, or as failed once the run has failed, only for one event each, which are stored in one
+    transaction: a run announces the asset, and one that failed gets the partitions that it left out.
     """
+    subset = DefaultPartitionsSubset(set(partitions)) if partitions else None
     event = dg.DagsterEvent.build_asset_materialization_planned_event(
         run.job_name,
         asset_key.to_python_identifier(),
-        AssetMaterializationPlannedData(asset_key, partition=None, partitions_subset=None),
+        AssetMaterializationPlannedData(asset_key, partition=None, partitions_subset=subset),
     )
     instance.report_dagster_event(event, run.run_id, logging.DEBUG)
 
