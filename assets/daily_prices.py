@@ -55,7 +55,8 @@ ASK_AGAIN = timedelta(hours=2)
 #: The same of a source that cannot be reached.
 TRY_AGAIN = timedelta(minutes=15)
 
-# What is fetched is stored at once when fetching took its time, as over a network; else with others, for speed.
+# What a source sells that follows the market is stored at once: a kill makes nobody pay for it twice. What comes of
+# files is stored with others, for speed, unless reading took its time.
 _UNSAVED_SECONDS = 0.05
 _UNSAVED_SYMBOLS = 50
 
@@ -380,7 +381,8 @@ class Buyer:
     def _keep(self, answer: Answer, seconds: float) -> None:
         self._unsaved.append(answer)
         self._unsaved_since += seconds
-        if self._unsaved_since >= _UNSAVED_SECONDS or len(self._unsaved) >= _UNSAVED_SYMBOLS:
+        paid = seconds > 0 and self._members.get(answer.source, self.source).latest_session() is None
+        if paid or self._unsaved_since >= _UNSAVED_SECONDS or len(self._unsaved) >= _UNSAVED_SYMBOLS:
             self._save()
 
     def _save(self) -> None:

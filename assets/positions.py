@@ -46,8 +46,10 @@ def _event(one: Portfolio) -> dg.AssetMaterialization:
             {
                 "portfolio": one.name,
                 "lots": len(one.lots),
-                "symbols": len({lot.symbol for lot in one.lots}),
-                "gross_value_at_entry": float(sum(abs(lot.quantity) * lot.entry_price for lot in one.lots)),
+                "symbols": len(one.symbols),
+                "gross_value_at_entry": sum(
+                    (abs(lot.quantity) * lot.entry_price for lot in one.lots if lot.asset_class != "cash"), 0.0
+                ),
                 "equity": one.equity,
                 "imported_as_of": one.basis.isoformat(),
                 _ID: one.id,

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 import yaml
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from benchmarks.measure import Method, Row, Work, compare
 from benchmarks.onboarding import LAST, environment
@@ -119,10 +120,10 @@ def _prepare(home: Path) -> Block:
     lots = [Lot(name, 10.0, 100.0, date(2020, 1, 2)) for name in symbols]
     with services.database.write() as connection:
         portfolios.store(connection, "book", lots, None, LAST)
-    everything = compute.plan(services, ["book"], LAST).blocks[0]
-    only_prices = tuple(step for step in everything.steps if step.asset not in ASSETS)
     with open_instance(services.settings) as instance:
-        start_as_planner(instance, services, replace(everything, steps=only_prices))
+        for block in compute.plan(services, ["book"], LAST).blocks:
+            if only_prices := tuple(step for step in block.steps if BY_NAME[step.asset].look_back):
+                start_as_planner(instance, services, replace(block, steps=only_prices))
     block = compute.plan(services, ["book"], LAST).blocks[0]
     services.database.engine.dispose()
     return block

@@ -4,9 +4,12 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from filelock import FileLock
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def sqlite_url(path: Path) -> sa.URL:
@@ -14,8 +17,10 @@ def sqlite_url(path: Path) -> sa.URL:
     return sa.URL.create("sqlite", database=str(path))
 
 
-def lock_file(path: Path) -> FileLock:
+def lock_file(path: Path) -> "FileLock":
     """Give the lock under which a file is made: wait for it, and hold it, with `with`."""
+    from filelock import FileLock  # seldom needed
+
     return FileLock(path.with_name(f"{path.name}.lock"))
 
 

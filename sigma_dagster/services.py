@@ -21,7 +21,7 @@ from resources.sources.chain import estimates, members
 from resources.sources.registry import price_sources
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
-from sigma_dagster.settings import Settings, SettingsError
+from sigma_dagster.settings import FIRST_START, Settings, SettingsError
 
 
 class AsOfError(ValueError):
@@ -165,7 +165,7 @@ class Services:
             return self.settings.start_date
         with self.database.read() as connection:
             stored = home.first_date(connection)
-        return stored or calendar.last_sessions(self.settings.history_sessions, as_of)[0]
+        return stored or self._first_target(as_of)
 
     def fix_first_date(self, connection: Connection, as_of: date) -> None:
         """Let the home's date partitions begin with the first target session, unless they have begun already.
@@ -173,5 +173,14 @@ class Services:
         Called in the transaction that stores a portfolio, and before a run is asked for: before that nothing is known
         of which sessions will be wanted, and a date fixed too early would leave partitions that are never filled.
         """
-        first = self.settings.start_date or calendar.last_sessions(self.settings.history_sessions, as_of)[0]
-        home.fix_first_date(connection, first)
+        home.fix_first_date(connection, self.settings.start_date or self._first_target(as_of))
+
+    def _first_target(self, as_of: date) -> date:
+        """Give the first target session of a home without a first date; raises SettingsError."""
+        asked, possible = self.settings.history_sessions, calendar.sessions(FIRST_START, max(FIRST_START, as_of))
+        if asked > len(possible):
+            raise SettingsError(
+                f"SIGMA_HISTORY_SESSIONS={asked}: at most {len(possible):,} is possible, the sessions from "
+                f"{FIRST_START} to {as_of}"
+            )
+        return possible[-asked]

@@ -1,13 +1,16 @@
 """Every setting, read from the environment in one place. Nothing else reads an environment variable of ours."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from resources import calendar
 from resources.sources.options import SourceOptions
 from resources.sqlite import sqlite_url
 from resources.symbols import SYMBOL, canonical
@@ -15,8 +18,13 @@ from resources.symbols import SYMBOL, canonical
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
 
-#: The first date partition can be no earlier: results look back on sessions that the calendar must have.
-_FIRST_START = date(1992, 1, 2)
+#: Results can begin no earlier: they look back on sessions that the calendar must have.
+FIRST_START = date(1992, 1, 2)
+
+#: A time zone written out, as POSIX has it: `EST5EDT,M3.2.0,M11.1.0`.
+_POSIX_ZONE = re.compile(
+    r"([A-Za-z]{3,}|<[\w+-]{3,}>)[+-]?\d{1,3}(:\d\d){0,2}(([A-Za-z]{3,}|<[\w+-]{3,}>)[\w+:,./-]*)?"
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -51,12 +59,14 @@ class Settings:
     history_sessions: int
     max_symbols_per_run: int
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
+    stress: str  # the path of a file with scenarios; empty: the built-in ones alone
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; raises SettingsError naming the variable, its value and the rule."""
-        home = _home(environment)
+        _check_time_zone(environment)
+        home = _folder(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
         database_url = _url(environment, "SIGMA_DATABASE_URL", ("sqlite", "postgresql")) or sqlite_url(
             home / "sigma.db"
@@ -73,11 +83,12 @@ class Settings:
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
-            as_of=_optional_date(environment, "SIGMA_AS_OF"),
-            start_date=_start_date(environment),
+            as_of=_date(environment, "SIGMA_AS_OF"),
+            start_date=_date(environment, "SIGMA_START_DATE"),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
             max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
+            stress=_text(environment, "SIGMA_STRESS", ""),
             ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
         )
 
@@ -100,7 +111,7 @@ def _source_options(environment: Mapping[str, str], cache: Path) -> SourceOption
         tiingo_key=_text(environment, "SIGMA_TIINGO_KEY", ""),
         tiingo_url=_address(environment, "SIGMA_TIINGO_URL", default.tiingo_url),
         yahoo_url=_address(environment, "SIGMA_YAHOO_URL", default.yahoo_url),
-        price_files=Path(files).expanduser().absolute() if files else None,
+        price_files=_folder(environment, "SIGMA_PRICE_FILES", "") if files else None,
     )
 
 
@@ -140,27 +151,44 @@ def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.
     return url
 
 
-def _home(environment: Mapping[str, str]) -> Path:
-    text = _text(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))
+def _folder(environment: Mapping[str, str], name: str, default: str) -> Path:
+    text = _text(environment, name, default)
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:  # ~ of nobody, or of a user without a home
-        raise SettingsError(f"SIGMA_HOME={text}: there is no such home directory; write the whole path") from None
+        raise SettingsError(f"{name}={text}: there is no such home directory; write the whole path") from None
 
 
-def _start_date(environment: Mapping[str, str]) -> date | None:
-    day = _optional_date(environment, "SIGMA_START_DATE")
-    if day and day < _FIRST_START:
-        raise SettingsError(f"SIGMA_START_DATE={day}: a date from {_FIRST_START} on is needed")
+def _date(environment: Mapping[str, str], name: str) -> date | None:
+    value = _text(environment, name, "")
+    if not value:
+        return None
+    try:
+        day = parse_date(value)
+    except ValueError as error:
+        raise SettingsError(f"{name}={value}: {error}") from None
+    if not FIRST_START <= day <= calendar.LAST_DAY:
+        raise SettingsError(f"{name}={day}: a date from {FIRST_START} to {calendar.LAST_DAY} is needed")
     return day
 
 
-def _optional_date(environment: Mapping[str, str], name: str) -> date | None:
-    value = _text(environment, name, "")
+def _check_time_zone(environment: Mapping[str, str]) -> None:
+    """Refuse a TZ that nobody knows: the C library would take it for UTC without a word."""
+    value = _text(environment, "TZ", "")
+    name = value.removeprefix(":")
+    if name and not _POSIX_ZONE.fullmatch(name) and not _is_zone(name):
+        raise SettingsError(f"TZ={value}: a time zone is needed, such as America/New_York; or unset it")
+
+
+def _is_zone(name: str) -> bool:
+    """Say whether it is the name of a time zone, or the path of a file that describes one."""
     try:
-        return parse_date(value) if value else None
-    except ValueError as error:
-        raise SettingsError(f"{name}={value}: {error}") from None
+        if name.startswith("/"):
+            return Path(name).read_bytes().startswith(b"TZif")
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; no name at all; a folder
+        return False
+    return True
 
 
 def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ import pytest
 from resources import calendar
 from resources.database.engine import Database
 from resources.database.quota import DatabaseMeter
+from resources.sources import guard
+from resources.sources.base import PriceSource, SourceError, UnknownSymbolError
 from resources.sources.options import SourceOptions
-
-KEY = "K3Y/THAT+NOBODY=SEES"
+from tests.support.vendors.server import KEY
 
 Options = Callable[..., SourceOptions]
 
@@ -64,6 +65,14 @@ def no_key_gets_out(caplog: pytest.LogCaptureFixture, meter_file: Path) -> Itera
             assert form not in f"{record.getMessage()} {vars(record)}"
         for file in meter_file.parent.glob(f"{meter_file.name}*"):
             assert form.encode() not in file.read_bytes()
+
+
+def refusal(source: PriceSource) -> Exception:
+    """What a fetch of IBM's last session in the fixtures raises, checked as every answer is before it is stored."""
+    day = date(2013, 3, 1)
+    with pytest.raises((SourceError, UnknownSymbolError)) as caught:
+        guard.check(source.name, "IBM", source.fetch("IBM", day, day), completed=day, today=day)
+    return caught.value
 
 
 def everything_said(error: BaseException | None) -> str:

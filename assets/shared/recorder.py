@@ -84,7 +84,8 @@ class Recorder:
 
         All at once: `add_asset_metadata` lists the run's partitions and copies what was added, for each partition anew.
         """
-        partitions = set(self._context.partition_keys) if self._context.has_partition_key_range else set()
+        chosen = self._context.has_partition_key or self._context.has_partition_key_range
+        partitions = set(self._context.partition_keys) if chosen else set()
         facts: dict[Any, Mapping[str, Any]] = {
             AssetMetadataHandle(asset_key=self._context.asset_key, partition_key=key): cell.metadata
             for cell in cells

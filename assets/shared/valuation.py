@@ -6,6 +6,8 @@ No Dagster: the command line reads books too.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 import sqlalchemy as sa
@@ -21,22 +23,25 @@ from assets.numerics.returns import simple_returns
 from assets.numerics.risk import ReturnSeries
 from assets.shared.look_back import MissingInputsError, check_complete, listed, price_sessions
 from resources.database import prices
-from resources.database.bulk import session_text, within
+from resources.database.bulk import Columns, session_text, within
 from resources.database.portfolios import Lot, Portfolio
 from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
 
+#: In the order of the columns.
+_CLASSES = ("public", "private", "cash")
 _QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LABELS)}
 
 
 @dataclass(frozen=True)
 class Valuation:
-    """A portfolio over D sessions and S columns: its public symbols, then its private ones."""
+    """A portfolio over D sessions and S columns: its public symbols, then its private ones, then its cash."""
 
     portfolio: Portfolio
     sessions: tuple[date, ...]
     panel: PricePanel  # of the public symbols and whatever else was asked for
     symbols: tuple[str, ...]  # the S columns
+    classes: tuple[str, ...]  # (S,) public, private or cash
     public: int  # how many of the columns are public
     targets: NDArray[np.int64]  # (D,) the sessions' rows in the panel
     lots: Lots
@@ -89,16 +94,16 @@ def load(
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
     held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
-    public = sorted({lot.symbol for lot in held if lot.asset_class == "public"})
-    private = sorted({lot.symbol for lot in held if lot.asset_class == "private"})
+    columns = [(kind, name) for kind in _CLASSES for name in sorted(_symbols(held, kind))]
+    public = [name for kind, name in columns if kind == "public"]
     panel = read(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
     days = np.array(grid, dtype="datetime64[D]")
     targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
     check_complete(panel, _read(panel, held, days, targets))
-    shape = (len(grid), len(private))
+    shape = (len(grid), len(columns) - len(public))
     close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
-    lots = _lots(connection, held, portfolio.basis, public, private, grid)
+    lots = _lots(connection, held, portfolio.basis, columns, grid)
     positions = weighing.value_positions(lots, close, split, days, targets)
     weights = weighing.weigh(positions, portfolio.equity)
     returns = np.hstack(
@@ -108,7 +113,8 @@ def load(
         portfolio=portfolio,
         sessions=tuple(sessions),
         panel=panel,
-        symbols=(*public, *private),
+        symbols=tuple(name for _, name in columns),
+        classes=tuple(kind for kind, _ in columns),
         public=len(public),
         targets=targets,
         lots=lots,
@@ -126,14 +132,15 @@ def _read(
 ) -> NDArray[np.bool_]:
     """Say which prices the book reads, shape (T, S): of a held symbol, the windows of the sessions that hold it."""
     used = np.ones(panel.known.shape, dtype=bool)
-    public = {lot.symbol for lot in held if lot.asset_class == "public"}
-    used[:, panel.columns(sorted(public))] = False
+    public = sorted(_symbols(held, "public"))
+    column = dict(zip(public, panel.columns(public), strict=True))
+    used[:, list(column.values())] = False
     for lot in held:
-        if lot.symbol in public:
+        if lot.asset_class == "public":
             first = targets[days[targets] >= np.datetime64(lot.entry_date)]
             last = targets[days[targets] < np.datetime64(lot.exit_date)] if lot.exit_date else targets
             if len(first) and len(last) and first[0] <= last[-1]:
-                used[max(0, first[0] - LOOKBACK_RETURNS) : last[-1] + 1, panel.columns([lot.symbol])] = True
+                used[max(0, first[0] - LOOKBACK_RETURNS) : last[-1] + 1, column[lot.symbol]] = True
     return used
 
 
@@ -153,14 +160,12 @@ def _lots(
     connection: Connection,
     held: Sequence[Lot],
     imported: date,
-    public: Sequence[str],
-    private: Sequence[str],
+    columns: Sequence[tuple[str, str]],
     grid: Sequence[date],
 ) -> Lots:
-    column = {("public", symbol): i for i, symbol in enumerate(public)}
-    column |= {("private", symbol): len(public) + i for i, symbol in enumerate(private)}
+    column = {named: i for i, named in enumerate(columns)}
     basis = min(max(imported, grid[0]), grid[-1])
-    ratio = prices.split_ratios(connection, public, imported, basis)
+    ratio = prices.split_ratios(connection, sorted(_symbols(held, "public")), imported, basis)
     scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in held])
     return Lots(
         symbol=np.array([column[lot.asset_class, lot.symbol] for lot in held], dtype=np.int64),
@@ -170,13 +175,24 @@ def _lots(
         exit_date=np.array([lot.exit_date for lot in held], dtype="datetime64[D]"),
         basis=np.full(len(held), basis, dtype="datetime64[D]"),
         private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
-        cash=np.zeros(len(held), dtype=bool),
+        cash=np.array([lot.asset_class == "cash" for lot in held], dtype=bool),
     )
 
 
-def load_exposures(connection: Connection, book: Valuation, model: str, factors: Sequence[str]) -> SymbolExposures:
+def _symbols(lots: Sequence[Lot], asset_class: str) -> set[str]:
+    return {lot.symbol for lot in lots if lot.asset_class == asset_class}
+
+
+def load_exposures(
+    connection: Connection,
+    book: Valuation,
+    model: str,
+    factors: Sequence[str],
+    fitted: Columns = MappingProxyType({}),
+) -> SymbolExposures:
     """Read the betas of the book's symbols at its sessions.
 
+    `fitted` are rows that are not stored (`fit_columns`); where there is a stored one, it counts.
     Raises MissingInputsError naming the symbols that are held at a session without a row.
     """
     table, public = factor_exposure, book.symbols[: book.public]
@@ -195,7 +211,8 @@ def load_exposures(connection: Connection, book: Valuation, model: str, factors:
     )
     at_symbol = {symbol: i for i, symbol in enumerate(public)}
     at_session = {session.isoformat(): i for i, session in enumerate(book.sessions)}
-    for symbol, day, label, *row in connection.execute(query):
+    given = zip(*(fitted[name] for name in ("symbol", "session", "quality", *names)), strict=True) if fitted else ()
+    for symbol, day, label, *row in chain(given, connection.execute(query)):
         if day in at_session and symbol in at_symbol:
             cell = at_session[day], at_symbol[symbol]
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True

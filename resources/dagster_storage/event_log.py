@@ -10,6 +10,7 @@ Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 from dagster._core.definitions.dependency import NodeHandle
+from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorage
@@ -38,7 +40,7 @@ from dagster._time import get_current_timestamp
 from sqlalchemy.engine import Connection
 
 from resources.dagster_storage.packed import PackedMaterializations, PackedPlans, dimension_tags
-from resources.dagster_storage.tables import EVENTS, open_sqlite
+from resources.dagster_storage.tables import EVENTS, KeptEngine, open_sqlite
 
 BATCH_SIZE = 2000
 """Events of one transaction: about 0.15 s of SQLite's only write lock."""
@@ -227,7 +229,7 @@ def _planned_partitions(event: dg.EventLogEntry) -> Sequence[str]:
     return list(subset.get_partition_keys()) if subset else []
 
 
-class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
+class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEventLogStorage):
     """The event log in one SQLite file, where Dagster's own default has one for all runs and one for each run."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
@@ -235,6 +237,16 @@ class SqliteEventLog(BatchedEventLogStorage, ConsolidatedSqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
         self._conn_string = url
         self._event_watcher = SqlPollingEventWatcher(self)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self.connect() as connection:
+            yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Say whether the file has a table."""
+        with self.connect() as connection:
+            return sa.inspect(connection).has_table(table_name)
 
     # The parent waits for the file to change, but another open connection keeps new events in the write-ahead log.
 
@@ -274,16 +286,20 @@ def provenance_tags(instance: dg.DagsterInstance, node: BaseAssetNode, run_id: s
     return tags
 
 
-def record_planned(instance: dg.DagsterInstance, run: dg.DagsterRun, asset_key: dg.AssetKey) -> None:
-    """Announce that a run with the tag `dagster/defer_asset_events` works on an asset (3 ms).
+def record_planned(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, asset_key: dg.AssetKey, partitions: Sequence[str] = ()
+) -> None:
+    """Announce that a run with the tag `dagster/defer_asset_events` works on an asset (3 ms), or on partitions of it.
 
-    This is how the UI knows that an asset is being materialized, and which run to blame when it fails. It names no
-    partitions: Dagster shows those as in progress only for one event each.
+    This is how the UI knows that an asset is being materialized, and which run to blame when it fails. Partitions are
+    shown as in progress, or as failed once the run has failed, only for one event each, which are stored in one
+    transaction: a run announces the asset, and one that failed gets the partitions that it left out.
     """
+    subset = DefaultPartitionsSubset(set(partitions)) if partitions else None
     event = dg.DagsterEvent.build_asset_materialization_planned_event(
         run.job_name,
         asset_key.to_python_identifier(),
-        AssetMaterializationPlannedData(asset_key, partition=None, partitions_subset=None),
+        AssetMaterializationPlannedData(asset_key, partition=None, partitions_subset=subset),
     )
     instance.report_dagster_event(event, run.run_id, logging.DEBUG)
 

@@ -8,10 +8,10 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
-from resources.dagster_storage.tables import RUNS, SCHEDULES, open_sqlite
+from resources.dagster_storage.tables import RUNS, SCHEDULES, KeptEngine, open_sqlite
 
 
-class SqliteRuns(SqliteRunStorage):
+class SqliteRuns(KeptEngine, SqliteRunStorage):
     """Runs, in `runs.db`."""
 
     @classmethod
@@ -25,7 +25,7 @@ class SqliteRuns(SqliteRunStorage):
         return cls(open_sqlite(Path(base_dir) / "runs.db", RUNS), inst_data)
 
 
-class SqliteSchedules(SqliteScheduleStorage):
+class SqliteSchedules(KeptEngine, SqliteScheduleStorage):
     """Schedules and sensors, in `schedules.db`."""
 
     @classmethod

@@ -4,8 +4,10 @@ Dagster makes tables, then stamps their version, then notes which data migration
 on its own and without a lock: two processes at once, or a kill in between, leave a database that nothing opens again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,13 +59,32 @@ def open_sqlite(path: Path, group: Group) -> str:
     Raises TwoVersionsError.
     """
     make_whole(path, lambda new: _make_file(new, group))
-    with _engine(path).connect() as connection:
+    with _engine(sqlite_url(path)).connect() as connection:
         whole = _is_whole(connection, [group])
     if not whole:
-        with lock_file(path), _engine(path).begin() as connection:
+        with lock_file(path), _engine(sqlite_url(path)).begin() as connection:
             _finish(connection, [group])
     keep_private(path)
     return sqlite_url(path).render_as_string()
+
+
+class KeptEngine:
+    """What the SQLite storages share: one engine each, where Dagster makes one a statement and compiles it anew.
+
+    A connection is open no longer than its transaction.
+    """
+
+    _conn_string: str
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return _engine(self._conn_string)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Give the connection of one transaction."""
+        with self._engine.begin() as connection:
+            yield connection
 
 
 def open_postgres(url: str | sa.URL) -> str:
@@ -84,16 +105,16 @@ def open_postgres(url: str | sa.URL) -> str:
 
 def repair_sqlite(path: Path, group: Group) -> None:
     """Make a file whole that has two versions: the tables of both are the same."""
-    with lock_file(path), _engine(path).begin() as connection:
+    with lock_file(path), _engine(sqlite_url(path)).begin() as connection:
         _make(connection, [group])
 
 
-def _engine(path: Path) -> Engine:
-    return sa.create_engine(sqlite_url(path), poolclass=sa.NullPool, connect_args={"timeout": 60})
+def _engine(url: str | sa.URL) -> Engine:
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": 60})
 
 
 def _make_file(path: Path, group: Group) -> None:
-    with _engine(path).connect() as connection:
+    with _engine(sqlite_url(path)).connect() as connection:
         # Dagster's rows are long, and larger pages hold more of them.
         for pragma in ("page_size=16384", "journal_mode=WAL"):
             connection.exec_driver_sql(f"PRAGMA {pragma}")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
-from resources.database.migrate import upgrade
+from resources.database.migrate import is_current, upgrade
 from resources.postgres import psycopg2_url
 from resources.sqlite import keep_private, make_whole, sqlite_url
 
@@ -23,15 +23,28 @@ from resources.sqlite import keep_private, make_whole, sqlite_url
 _PRAGMAS = ("page_size=16384", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-131072")
 
 
+class NotReadyError(RuntimeError):
+    """A database that is only read, and is not there or has the tables of another release."""
+
+    def __init__(self, url: sa.URL, why: str) -> None:
+        super().__init__(f"{url.render_as_string()}: {why}; a sigma command, such as sigma portfolios, makes it ready")
+        self.url = url
+        self.why = why
+
+
 class Database:
     """The domain database at `url`; it connects, and makes or upgrades its tables, when first used."""
 
-    def __init__(self, url: str | sa.URL) -> None:
+    def __init__(self, url: str | sa.URL, *, read_only: bool = False) -> None:
+        """Name the database; one that is only read is neither made nor upgraded, and its connections cannot write."""
         self.url = sa.make_url(url)
+        self.read_only = read_only
 
     @cached_property
     def engine(self) -> Engine:
-        """The SQLAlchemy engine, its tables at the newest version."""
+        """The SQLAlchemy engine, its tables at the newest version; raises NotReadyError if it is only read."""
+        if self.read_only:
+            return _open_to_read(self.url)
         if self.url.get_backend_name() == "sqlite":
             return _open_sqlite(self.url)
         engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
@@ -53,6 +66,19 @@ class Database:
             yield connection
 
 
+def _open_to_read(url: sa.URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        options = {"options": "-c default_transaction_read_only=on"}
+        engine = sa.create_engine(psycopg2_url(url), pool_pre_ping=True, connect_args=options)
+    elif not Path(url.database or "").is_file():
+        raise NotReadyError(url, "there is no such file")
+    else:
+        engine = _sqlite_engine(_read_only_url(Path(url.database or "")), pragmas=("query_only=ON",))
+    if not is_current(engine):
+        raise NotReadyError(url, "its tables are not those of this release")
+    return engine
+
+
 def _open_sqlite(url: sa.URL) -> Engine:
     path = Path(url.database) if url.database else None  # None: in memory
     if path:
@@ -68,13 +94,17 @@ def _open_sqlite(url: sa.URL) -> Engine:
 
 def _read_only_engine(path: Path) -> Engine:
     """Open a file that this user may read and not write, without the files that SQLite would make beside it."""
-    query = {"uri": "true", "mode": "ro"}
-    if not path.with_name(f"{path.name}-wal").exists():  # nobody has it open
-        query["immutable"] = "1"
-    url = sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-    engine = _sqlite_engine(url, pragmas=())
+    engine = _sqlite_engine(_read_only_url(path), pragmas=())
     upgrade(engine)
     return engine
+
+
+def _read_only_url(path: Path) -> sa.URL:
+    query = {"uri": "true", "mode": "ro"}
+    can_share = os.access(path.parent, os.W_OK)  # the files that say who has it open
+    if not (can_share or path.with_name(f"{path.name}-wal").exists()):  # nobody has it open
+        query["immutable"] = "1"
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 def _make_file(path: Path) -> None:

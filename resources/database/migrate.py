@@ -15,18 +15,26 @@ from resources.postgres import lock_tables
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
+def is_current(engine: Engine) -> bool:
+    """Say whether the tables are those of this version of the program."""
+    with engine.connect() as connection:
+        return _version(connection) == _newest()
+
+
 def upgrade(engine: Engine) -> None:
     """Apply the migrations that the database lacks, all in one transaction."""
-    newest = max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
-    with engine.connect() as connection:
-        if _version(connection) == newest:
-            return
+    if is_current(engine):
+        return
     with engine.connect().execution_options(sigma_write=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
             lock_tables(connection)
         # Looked at again under the lock (SQLite's is taken by every write): another process may have come first.
-        if _version(connection) != newest:
+        if _version(connection) != _newest():
             _alembic("upgrade", connection, "head")
+
+
+def _newest() -> str:
+    return max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
 def _version(connection: Connection) -> str | None:

@@ -1,6 +1,6 @@
-"""Portfolios and their positions (lots): storing, listing, and which symbols are held when."""
+"""Portfolios and their positions (lots): storing, editing, listing, and which symbols are held when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import Enum
@@ -9,8 +9,10 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from resources.database.deletions import delete_results
-from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, position
+from resources.database import edits, prices
+from resources.database.bulk import within
+from resources.database.deletions import delete_results, note
+from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, position, symbol
 
 
 @dataclass(frozen=True, order=True)
@@ -22,7 +24,7 @@ class Lot:
     entry_price: float  # dollars a share; 0: no entry value is known
     entry_date: date
     exit_date: date | None = None
-    asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures
+    asset_class: str = "public"  # or "private": valued at entry, never fetched, without exposures; or "cash"
 
     def held_within(self, first: date, last: date) -> bool:
         """Say whether the lot is active at some time from `first` to `last`; one of a single day never is."""
@@ -38,6 +40,11 @@ class Portfolio:
     equity: float | None  # dollars; the denominator of weights where it is given
     basis: date  # the import session: quantities and entry prices are in its shares
     lots: tuple[Lot, ...]
+
+    @property
+    def symbols(self) -> set[str]:
+        """What it holds at some time, cash aside."""
+        return {lot.symbol for lot in self.lots if lot.asset_class != "cash"}
 
     @property
     def first_entry(self) -> date:
@@ -66,6 +73,10 @@ class Stored(NamedTuple):
 
 #: The id of a portfolio that is not stored: no row has it.
 _UNSTORED = -1
+#: The name of a portfolio while its successor is stored.
+_NAMELESS = ""
+
+_RESULTS = (portfolio_factor_exposure, portfolio_volatility)
 
 _LOT = [position.c[name] for name in ("symbol", "quantity", "entry_price", "entry_date", "exit_date", "asset_class")]
 
@@ -81,27 +92,86 @@ def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: Eq
 
 
 def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Stored:
-    """Store a portfolio; one of that name with other lots or equity is replaced, its result rows with it.
+    """Store a portfolio; one of that name with other lots or equity is replaced.
 
-    A replaced portfolio gets a new id, so that a run which still computes the old one cannot write its rows.
+    The result rows that the difference changes are deleted, the others stay. A replaced portfolio gets a new id, so
+    that a run which still computes the old one cannot write its rows.
     """
     wanted = as_stored(connection, name, lots, equity, basis)
     if wanted.id != _UNSTORED:
         return Stored(wanted, new=False)
-    _delete(connection, name)
+    # Locked, so that no run stores rows of it meanwhile (SQLite: the database is).
+    connection.execute(sa.select(portfolio.c.id).where(portfolio.c.name == name).with_for_update())
+    old = next(iter(load(connection, [name])), None)
+    if old:
+        _delete_changed(connection, old, wanted)
+        connection.execute(sa.update(portfolio).where(portfolio.c.id == old.id).values(name=_NAMELESS))
     insert = sa.insert(portfolio).values(name=name, equity=wanted.equity).returning(portfolio.c.id)
     number = connection.execute(insert).scalar_one()
     rows = [{**asdict(lot), "portfolio_id": number, "basis": basis} for lot in lots]
     connection.execute(sa.insert(position), rows)
+    if old:
+        for table in _RESULTS:
+            connection.execute(sa.update(table).where(table.c.portfolio_id == old.id).values(portfolio_id=number))
+        connection.execute(sa.delete(portfolio).where(portfolio.c.id == old.id))
     return Stored(replace(wanted, id=number), new=True)
 
 
-def _delete(connection: Connection, name: str) -> None:
+def _delete_changed(connection: Connection, old: Portfolio, new: Portfolio) -> None:
+    """Delete the rows of a portfolio that are others with the new lots and equity."""
+    days = [table.c.session for table in _RESULTS]
+    spans = [sa.select(sa.func.min(day), sa.func.max(day)).where(day.table.c.portfolio_id == old.id) for day in days]
+    known = [day for span in spans for day in connection.execute(span).one() if day]
+    if not known:
+        return
+    if old.equity == new.equity:
+        first_close = sa.select(symbol.c.symbol, symbol.c.first_session).where(
+            within(symbol.c.symbol, sorted(old.symbols | new.symbols)), symbol.c.first_session.is_not(None)
+        )
+        priced_from = dict(connection.execute(first_close).all())
+        before = in_shares_of(connection, old, new.basis)
+        changed = edits.changed_sessions(before, new.lots, min(known), max(known), priced_from)
+    for table in _RESULTS:
+        of_it = [table.c.portfolio_id == old.id]
+        if old.equity == new.equity:
+            of_it.append(table.c.session.in_(changed))
+        delete_results(connection, table, *of_it)
+
+
+def in_shares_of(connection: Connection, one: Portfolio, session: date) -> list[Lot]:
+    """Give the lots of a stored portfolio in shares of another session than its import's, by the stored splits."""
+    ratios = prices.split_ratios(connection, sorted(one.symbols), one.basis, session)
+
+    def adjusted(lot: Lot) -> Lot:
+        ratio = ratios.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0
+        return replace(lot, quantity=lot.quantity * ratio, entry_price=lot.entry_price / ratio)
+
+    return [adjusted(lot) for lot in one.lots]
+
+
+def set_entry_prices(connection: Connection, one: Portfolio, found: Mapping[Lot, float]) -> None:
+    """Give lots that have none an entry price: a close of their own symbol, so that no row becomes another."""
+    for lot, price in found.items():
+        same = ("symbol", "quantity", "entry_price", "entry_date", "asset_class")
+        of_lot = [position.c.portfolio_id == one.id, *(position.c[name] == getattr(lot, name) for name in same)]
+        connection.execute(sa.update(position).where(*of_lot).values(entry_price=price))
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete a portfolio and its result rows; what its symbols have stays."""
     named = portfolio.c.name == name
     ids = sa.select(portfolio.c.id).where(named)
-    for table in (portfolio_factor_exposure, portfolio_volatility):
+    for table in _RESULTS:
         delete_results(connection, table, table.c.portfolio_id.in_(ids))
     connection.execute(sa.delete(portfolio).where(named))
+
+
+def rename(connection: Connection, old: str, new: str) -> None:
+    """Give a portfolio another name, which no other has; its lots and rows stay."""
+    ids = sa.select(portfolio.c.id).where(portfolio.c.name == old)
+    for table in _RESULTS:
+        note(connection, table, table.c.portfolio_id.in_(ids))
+    connection.execute(sa.update(portfolio).where(portfolio.c.name == old).values(name=new))
 
 
 def _order(lot: Lot) -> tuple[object, ...]:

@@ -184,3 +184,18 @@ def _drop_dependents(connection: Connection, columns: Columns) -> None:
         of_model = table.c.model == columns["model"][0]
         delete_results(connection, table, of_model, table.c.session.in_(days), _held(table, name))
         connection.execute(sa.update(symbol).where(symbol.c.symbol == name).values(revision=symbol.c.revision + 1))
+
+
+def newest_rows(connection: Connection) -> dict[str, str]:
+    """Name the newest volatility row of each portfolio that has one: another name is another row, or a new one."""
+    row, any_row = portfolio_volatility, portfolio_volatility.alias()
+    newest = sa.select(sa.func.max(any_row.c.session)).where(any_row.c.portfolio_id == portfolio.c.id).scalar_subquery()
+    query = (
+        sa.select(portfolio.c.name, portfolio.c.id, row.c.session, row.c.computed_at)
+        .select_from(portfolio)
+        .join(row, (row.c.portfolio_id == portfolio.c.id) & (row.c.session == newest))
+        .order_by(portfolio.c.name)
+    )
+    return {
+        name: f"{number} {session} {computed_at}" for name, number, session, computed_at in connection.execute(query)
+    }

@@ -77,7 +77,7 @@ position = Table(
     CheckConstraint("quantity <> 0", name="quantity"),
     CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
     CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing
-    CheckConstraint("asset_class IN ('public', 'private')", name="asset_class"),
+    CheckConstraint("asset_class IN ('public', 'private', 'cash')", name="asset_class"),
     Index(None, "portfolio_id"),
     Index(None, "symbol"),
 )
@@ -231,6 +231,16 @@ deleted_result = Table(
     Column("key", String(64), nullable=False),
     Column("first", Date, nullable=False),
     Column("last", Date, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+#: Notes of `onboardings`: what an onboarding or a refresh took, until Dagster has been told.
+onboarding = Table(
+    "onboarding",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("began", Float, nullable=False),  # seconds since 1970, UTC
+    Column("numbers", Text, nullable=False),  # JSON
     sqlite_autoincrement=True,
 )
 

@@ -159,13 +159,13 @@ class AlphaVantageSource:
             raise SourceError(
                 f"Alpha Vantage knows {symbol}, but refuses its history beyond {COMPACT} sessions; ask again later"
             ) from None
-        return rows(series, self._completed)
+        return rows(series, self._completed, self._today)
 
     def _raw(self, symbol: str) -> list[PriceRow]:
         """The last 100 sessions, with dividends and splits that are asked for once in 30 days."""
         known = self._noted_events(symbol)
         happened = known if known and self._is_fresh(known) else self._ask_events(symbol)
-        series = _with_events(rows(self._ask("get_daily", symbol, "compact"), self._completed), happened)
+        series = _with_events(rows(self._ask("get_daily", symbol, "compact"), self._completed, self._today), happened)
         # A split that nobody told us of yet; asked again a week long, as it may be listed late.
         since = happened.asked - timedelta(days=7)
         if happened.asked < self._today and any(day >= since for day in _leaps(series)):

@@ -77,8 +77,10 @@ def payload(response: requests.Response) -> dict[str, Any]:
     raise SourceError("Alpha Vantage sent an answer that this version does not understand")
 
 
-def rows(series: Mapping[str, Mapping[str, str]], through: date) -> list[PriceRow]:
-    """Give the sessions up to `through` in order; a later one is not over, and its row not final.
+def rows(series: Mapping[str, Mapping[str, str]], through: date, today: date) -> list[PriceRow]:
+    """Give the sessions in order, but those after `through` up to `today`: they are not over, and no row is final.
+
+    A session in the future is given too, and refused with the whole series where rows are checked.
 
     Raises:
         SourceError: a cell is no number, or a date no date.
@@ -86,7 +88,7 @@ def rows(series: Mapping[str, Mapping[str, str]], through: date) -> list[PriceRo
     found = []
     for text, cells in series.items():
         day = _day(text)
-        if day > through:
+        if through < day <= today:
             continue
         named = {name.split(". ", 1)[-1]: value for name, value in cells.items()}
         cell = {name: _number(named.get(name), name, text) for name in ("open", "high", "low", "close", "volume")}

@@ -1,20 +1,22 @@
 """The numbers of a file of prices, CSV or Parquet: read once as a stream, kept on disk, looked up by symbol.
 
-The columns go batch by batch into scratch files that have no name, and are mapped from there: memory holds what is
-looked at. Imported with the first look at a file: pyarrow takes 0.1 s. Not here: what the columns are
-(`file_layouts`) and which files there are (`files`).
+Each batch of the stream is sorted by symbol and appended to a scratch file that has no name: whatever the order of the
+rows, a symbol is one read for each batch, and memory holds no more than a batch. Imported with the first look at a
+file: pyarrow takes 0.1 s. Not here: what the columns are (`file_layouts`) and which files there are (`files`).
 """
 
 import csv
 import functools
+import hashlib
 import math
+import os
 import tempfile
-from bisect import bisect_left, bisect_right
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,51 +26,57 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resources.sources.base import PriceRow
-from resources.sources.file_layouts import PriceFileError, canonical_name, is_symbol, of_columns
+from resources.sources.file_layouts import NUMBERS, PriceFileError, canonical_name, is_symbol, of_columns
 
 _EPOCH = date(1970, 1, 1)
 _NO_DATE = np.iinfo(np.int32).min
 _NOTHING = ["", "null", "NULL", "NaN", "nan", "None", "N/A", "NA"]
-_BATCH = 1_600_000  # cells read at a time
-_IN_MEMORY = 16_000_000  # bytes of one file's numbers
+_BATCH = 3_200_000  # cells read at a time
+_BUFFER = 65_536  # bytes of a compressed column in memory
 _FEW = 32_767
 
 
-class Numbers:
-    """Rows of numbers that are appended, and then looked up; beyond some megabytes they are not held in memory."""
+class Series(NamedTuple):
+    """The prices of one symbol, ascending."""
 
-    def __init__(self, columns: int, dtype: Any, folder: Path | None) -> None:
-        self._columns = columns
-        self._dtype = np.dtype(dtype)
-        self._folder = folder
-        self._held: list[NDArray[Any]] = []
-        self._file: BinaryIO | None = None
-        self.rows = 0
+    days: NDArray[np.int32]
+    """Days since 1970."""
+    numbers: NDArray[np.float64]
+    """Shape (sessions, 7): the numbers of a `PriceRow`, in its order; NaN where there is none."""
 
-    def append(self, values: NDArray[Any]) -> None:
-        """Add rows at the end; `values` has shape (rows, columns)."""
-        values = np.ascontiguousarray(values, dtype=self._dtype)
-        self.rows += len(values)
-        if self._file is None and self.rows * self._columns * self._dtype.itemsize > _IN_MEMORY:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed below
-            for earlier in self._held:
-                earlier.tofile(self._file)
-        if self._file is None:
-            self._held.append(values)
-        else:
-            values.tofile(self._file)
+    def rows(self) -> list[PriceRow]:
+        """Give them as a source does."""
+        sessions = self.days.astype("datetime64[D]").tolist()
+        return list(map(PriceRow._make, zip(sessions, *(_known(column) for column in self.numbers.T), strict=True)))
 
-    def array(self) -> NDArray[Any]:
-        """Give all rows, shape (rows, columns)."""
-        if self._file is None:
-            return np.concatenate(self._held) if self._held else np.empty((0, self._columns), self._dtype)
-        self._file.flush()
-        return np.memmap(self._file, self._dtype, "r", shape=(self.rows, self._columns))
+    def digest(self) -> str:
+        """A mark of the numbers: two series that differ in anything have two."""
+        table = np.column_stack([self.days + _EPOCH.toordinal(), self.numbers])
+        return hashlib.sha256(np.where(np.isnan(table), np.nan, table).tobytes()).hexdigest()[:16]
 
-    def close(self) -> None:
-        """Give the file up; what was given out stays mapped."""
-        if self._file:
-            self._file.close()
+
+class _Scratch:
+    """Records on disk that come in batches, each grouped by owner, and are looked up by owner."""
+
+    def __init__(self, dtype: np.dtype[Any], folder: Path | None) -> None:
+        self._dtype = dtype
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
+        weakref.finalize(self, self._file.close)
+        self._bounds: list[NDArray[np.int64]] = []  # by batch: where the records of each owner begin, and the last end
+        self._size = 0
+
+    def append(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add records, so many of each owner, in the order of owners."""
+        self._bounds.append(self._size + np.concatenate([[0], np.cumsum(counts)]))
+        self._size += records.size
+        records.tofile(self._file)
+
+    def of(self, owner: int) -> NDArray[Any]:
+        """Give the records of an owner, in the order in which they came."""
+        size, file = self._dtype.itemsize, self._file.fileno()
+        spans = [bounds[owner : owner + 2].tolist() for bounds in self._bounds if owner + 1 < len(bounds)]
+        parts = [os.pread(file, (end - start) * size, start * size) for start, end in spans if end > start]
+        return np.frombuffer(b"".join(parts), self._dtype)
 
 
 def survey(path: Path) -> tuple[list[str], date | None]:
@@ -86,61 +94,57 @@ class Table:
     def __init__(self, path: Path, scratch: Path | None = None, *, prices: bool = True) -> None:
         reader = _Parquet(path) if path.suffix.lower() == ".parquet" else _Csv(path)
         self.layout = reader.layout
-        self._first_line = reader.first_line
         self._problems: dict[str, PriceFileError] = {}
-        self._symbol_of = {c: symbol for symbol, fields in self.layout.series.items() for c in fields.values()}
-        numbers = list(self._symbol_of) if prices else []
-        self._place_of = {column: j for j, column in enumerate(numbers)}
-        names: dict[str, int] = {}
+        # Each symbol's place among the owners; those of a long file are found in its rows.
+        self._owners = {} if self.layout.symbol else {symbol: i for i, symbol in enumerate(self.layout.series)}
+        self._fields = [field for field in NUMBERS if any(field in fields for fields in self.layout.series.values())]
+        self._newest = _NO_DATE
+        self._scratch: _Scratch | None = None
+        if prices:
+            record = [("day", "i4"), ("line", "i4"), ("cells", "f8", (len(self._fields),))]
+            self._record = np.dtype(record)
+            self._scratch = _Scratch(self._record, scratch)
         key = [self.layout.date, *([self.layout.symbol] if self.layout.symbol else [])]
-        with (
-            closing(Numbers(1, np.int32, scratch)) as days,
-            closing(Numbers(1, np.int32, scratch)) as codes,
-            closing(Numbers(len(numbers), np.float64, scratch)) as cells,
-        ):
-            try:
-                for batch in reader.batches([*key, *numbers]):
-                    self._append(batch, days, codes, cells, names)
-            except pa.ArrowException as error:
-                # Its first sentence says what is wrong; what follows may be a screen of the file.
-                problem = str(error).split("\n")[0][:200]
-                raise PriceFileError(path.name, None, None, f"cannot be read: {problem}") from None
-            self._days, self._cells = days.array()[:, 0], cells.array()
-            self._places(names, codes)
+        numbers = [column for fields in self.layout.series.values() for column in fields.values()]
+        line = reader.first_line
+        try:
+            for batch in reader.batches([*key, *numbers] if prices else key):
+                self._append(batch, line)
+                line += batch.num_rows
+        except pa.ArrowException as error:
+            # Its first sentence says what is wrong; what follows may be a screen of the file.
+            problem = str(error).split("\n")[0][:200]
+            raise PriceFileError(path.name, None, None, f"cannot be read: {problem}") from None
 
     @property
     def symbols(self) -> list[str]:
         """The symbols that have a place in the file."""
-        return list(self._at)
+        return list(self._owners)
 
     @property
     def latest(self) -> date | None:
         """The last date in the file."""
-        newest = int(self._days.max()) if self._days.size else _NO_DATE
-        return None if newest == _NO_DATE else _EPOCH + timedelta(days=newest)
+        return None if self._newest == _NO_DATE else _EPOCH + timedelta(days=self._newest)
 
-    def rows(self, symbol: str, first: date, last: date) -> list[PriceRow]:
-        """The rows of a symbol from `first` to `last`, ascending; raises PriceFileError for anything wrong in it."""
+    def series(self, symbol: str, first: date, last: date) -> Series:
+        """The prices of a symbol from `first` to `last`; raises PriceFileError for anything wrong in its series."""
         if symbol in self._problems:
             raise self._problems[symbol]
-        places = self._at[symbol]
+        if self._scratch is None:
+            raise ValueError("the prices of this file were not read")
         fields = self.layout.series["" if self.layout.symbol else symbol]
-        days = self._days[places]
-        cells = {field: np.array(self._cells[places, self._place_of[column]]) for field, column in fields.items()}
-        lines = np.arange(len(days)) if isinstance(places, slice) else places
-        wanted = np.flatnonzero(~np.isnan(cells["close" if "close" in cells else "adjusted_close"]))
-        order = wanted[np.argsort(days[wanted], kind="stable")]
-        days, lines, cells = days[order], lines[order], {field: values[order] for field, values in cells.items()}
-        self._check(fields, cells, days, lines)
-        span = slice(bisect_left(days, (first - _EPOCH).days), bisect_right(days, (last - _EPOCH).days))
-        return _price_rows(days[span], {field: values[span] for field, values in cells.items()})
+        records = self._scratch.of(self._owners[symbol])
+        place = self._fields.index("close" if "close" in fields else "adjusted_close")
+        records = records[~np.isnan(records["cells"][:, place])]
+        if (np.diff(records["day"]) <= 0).any():
+            records = records[np.argsort(records["day"], kind="stable")]
+        cells = {field: records["cells"][:, self._fields.index(field)] for field in fields}
+        self._check(fields, cells, records)
+        days = np.ascontiguousarray(records["day"])
+        span = slice(*np.searchsorted(days, [(first - _EPOCH).days, (last - _EPOCH).days + 1]))
+        return Series(days[span], _numbers_of_rows({field: values[span] for field, values in cells.items()}))
 
-    def _append(
-        self, batch: pa.RecordBatch, days: Numbers, codes: Numbers, cells: Numbers, names: dict[str, int]
-    ) -> None:
-        line = self._first_line + days.rows
-        owners = self._owners(batch, line, codes, names)
-
+    def _append(self, batch: pa.RecordBatch, line: int) -> None:
         def refuse(column: str, rule: str, whose: Callable[[int], Sequence[str]]) -> Callable[[int], None]:
             def at(i: int) -> None:
                 told = batch.column(column)[i].as_py()
@@ -150,67 +154,63 @@ class Table:
 
             return at
 
+        everyone = list(self.layout.series)
+        whose: Callable[[int], Sequence[str]] = lambda _: everyone  # noqa: E731
+        codes = None
+        if self.layout.symbol:
+            codes = self._codes(batch.column(self.layout.symbol), line)
+            names = list(self._owners)
+            whose = lambda i: [names[codes[i]]]  # noqa: E731
         day = self.layout.date
-        days.append(_days(batch.column(day), refuse(day, "is not a date such as 2026-11-27", owners))[:, None])
-        block = np.empty((batch.num_rows, len(self._place_of)))
-        for column, j in self._place_of.items():
-            own = [self._symbol_of[column]]
-            whose = owners if self.layout.symbol else lambda _, own=own: own
-            block[:, j] = _numbers(batch.column(column), refuse(column, "is not a number", whose))
-        cells.append(block)
+        days = _days(batch.column(day), refuse(day, "is not a date such as 2026-11-27", whose))
+        self._newest = max(self._newest, int(days.max(initial=_NO_DATE)))
+        if self._scratch is None:
+            return
+        records = np.empty((len(self.layout.series), batch.num_rows), self._record)
+        records["day"], records["line"] = days, np.arange(line, line + batch.num_rows)
+        for i, (symbol, fields) in enumerate(self.layout.series.items()):
+            concerned = whose if codes is not None else lambda _, own=[symbol]: own
+            for field, column in fields.items():
+                found = _numbers(batch.column(column), refuse(column, "is not a number", concerned))
+                records["cells"][i, :, self._fields.index(field)] = found
+        if codes is None:
+            self._scratch.append(records, np.full(len(records), batch.num_rows))
+        else:
+            self._scratch.append(records[0].take(np.argsort(codes, kind="stable")), np.bincount(codes))
 
-    def _owners(
-        self, batch: pa.RecordBatch, line: int, codes: Numbers, names: dict[str, int]
-    ) -> Callable[[int], Sequence[str]]:
-        """Say whose a row is: one symbol's in a long file, else those of all the file's symbols."""
-        if not self.layout.symbol:
-            everyone = list(self.layout.series)
-            return lambda _: everyone
-        told = batch.column(self.layout.symbol)
+    def _codes(self, told: pa.Array, line: int) -> NDArray[Any]:
+        """Give the owner of each row of a long file, as its place; new symbols get one."""
         if not pa.types.is_dictionary(told.type):
             told = told.cast(pa.string()).dictionary_encode()
         forms = [_canonical(str(value)) for value in told.dictionary.to_pylist()]
         rows = told.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        bad = [-1, *(i for i, form in enumerate(forms) if form not in names and not is_symbol(form))]
-        wrong = np.flatnonzero(np.isin(rows, bad))
-        if wrong.size:
-            value = told[int(wrong[0])].as_py() or ""
-            problem = f"{value!r} is not a symbol"
-            raise PriceFileError(self.layout.file, line + int(wrong[0]), self.layout.symbol, problem)
-        at = np.array([names.setdefault(form, len(names)) for form in forms], dtype=np.int32)
-        codes.append(at[rows][:, None] if rows.size else np.empty((0, 1)))
-        return lambda i: [forms[rows[i]]]
-
-    def _places(self, names: dict[str, int], codes: Numbers) -> None:
-        """Find the rows of each symbol."""
-        everything: slice | NDArray[np.int32] = slice(None)
-        self._at: dict[str, slice | NDArray[np.int32]] = dict.fromkeys(self.layout.series, everything)
-        if not self.layout.symbol:
-            return
-        found = codes.array()[:, 0]
+        used = (np.flatnonzero(np.bincount(rows + 1)) - 1).tolist()
+        bad = [i for i in used if i < 0 or (forms[i] not in self._owners and not is_symbol(forms[i]))]
+        if bad:
+            at = int(np.flatnonzero(np.isin(rows, bad))[0])
+            value = told[at].as_py() or ""
+            raise PriceFileError(self.layout.file, line + at, self.layout.symbol, f"{value!r} is not a symbol")
+        places = np.array([self._owners.get(form, -1) for form in forms], dtype=np.int32)
+        for i in used:
+            places[i] = self._owners.setdefault(forms[i], len(self._owners))
         # Numbers of 16 bits are sorted in one pass.
-        order = np.argsort(found.astype(np.int16) if len(names) < _FEW else found, kind="stable").astype(np.int32)
-        ends = np.concatenate([[0], np.cumsum(np.bincount(found, minlength=len(names)))])
-        self._at = {name: order[ends[code] : ends[code + 1]] for name, code in names.items()}
+        return np.asarray(places[rows], dtype=np.int16 if len(self._owners) < _FEW else np.int32)
 
-    def _check(
-        self, fields: dict[str, str], cells: dict[str, NDArray[Any]], days: NDArray[Any], lines: NDArray[Any]
-    ) -> None:
+    def _check(self, fields: dict[str, str], cells: dict[str, NDArray[Any]], records: NDArray[Any]) -> None:
         for field, values in cells.items():
             lowest = "more than 0" if field not in ("dividend", "volume") else "0 or more"
             wrong = np.isinf(values) | (values < 0) | ((values == 0) & (lowest == "more than 0") & (field != "split"))
             for i in np.flatnonzero(wrong)[:1]:
-                raise self._problem(lines[i], fields[field], f"{values[i]:g} is not a number of {lowest}")
+                problem = f"{values[i]:g} is not a number of {lowest}"
+                raise PriceFileError(self.layout.file, int(records["line"][i]), fields[field], problem)
+        days = records["day"]
         for i in np.flatnonzero(days[1:] == days[:-1])[:1] + 1:
-            day = _EPOCH + timedelta(days=int(days[i]))
-            raise self._problem(lines[i], self.layout.date, f"{day} stands there twice for one symbol")
-
-    def _problem(self, line: int, column: str, problem: str) -> PriceFileError:
-        return PriceFileError(self.layout.file, self._first_line + int(line), column, problem)
+            problem = f"{_EPOCH + timedelta(days=int(days[i]))} stands there twice for one symbol"
+            raise PriceFileError(self.layout.file, int(records["line"][i]), self.layout.date, problem)
 
 
-def _price_rows(days: NDArray[Any], cells: dict[str, NDArray[Any]]) -> list[PriceRow]:
-    """Make rows; an adjusted close without events of its own is the close, and the others are scaled to it."""
+def _numbers_of_rows(cells: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Make the numbers of rows; an adjusted close without events of its own is the close, and scales the others."""
     events = "dividend" in cells or "split" in cells
     if "close" not in cells:
         cells = cells | {"close": cells["adjusted_close"]}
@@ -218,17 +218,23 @@ def _price_rows(days: NDArray[Any], cells: dict[str, NDArray[Any]]) -> list[Pric
         scale = cells["adjusted_close"] / cells["close"]
         cells = cells | {f: cells[f] * scale for f in ("open", "high", "low") if f in cells}
         cells["close"] = cells["adjusted_close"]
-    columns = [_known(cells.get(field), len(days)) for field in ("open", "high", "low", "close", "volume")]
-    dividend, split = (cells.get(field, np.zeros(len(days))) for field in ("dividend", "split"))
-    columns += [np.nan_to_num(dividend).tolist(), np.where(np.nan_to_num(split) == 0, 1.0, split).tolist()]
-    sessions = [_EPOCH + timedelta(days=day) for day in days.tolist()]
-    return [PriceRow(*row) for row in zip(sessions, *columns, strict=True)]
+    numbers = np.full((len(cells["close"]), len(PriceRow._fields) - 1), np.nan)
+    for j, field in enumerate(PriceRow._fields[1:]):
+        if field in cells:
+            numbers[:, j] = cells[field]
+    dividend, split = numbers[:, -2], numbers[:, -1]
+    dividend[np.isnan(dividend)] = 0.0
+    split[np.isnan(split) | (split == 0)] = 1.0
+    return numbers
 
 
-def _known(values: NDArray[Any] | None, n: int) -> list[Any]:
-    if values is None:
-        return [None] * n
-    return [None if math.isnan(value) else value for value in values.tolist()]
+def _known(values: NDArray[np.float64]) -> list[Any]:
+    nothing = np.isnan(values)
+    if not nothing.any():
+        return list(values.tolist())
+    known = values.astype(object)
+    known[nothing] = None
+    return list(known.tolist())
 
 
 _canonical = functools.lru_cache(maxsize=20_000)(canonical_name)  # each batch of a long file names all of them
@@ -290,17 +296,18 @@ class _Parquet:
     def __init__(self, path: Path) -> None:
         try:
             self._file = pq.ParquetFile(path)
+            self.layout = of_columns(path, self._file.schema_arrow.names)
+            if self.layout.symbol:
+                # A name for each row would be most of the work.
+                self._file = pq.ParquetFile(path, read_dictionary=[self.layout.symbol], buffer_size=_BUFFER)
         except (pa.ArrowException, OSError) as error:
             problem = str(error).split("\n")[0][:200]
             raise PriceFileError(path.name, None, None, f"is no Parquet file that can be read: {problem}") from None
-        self.layout = of_columns(path, self._file.schema_arrow.names)
-        if self.layout.symbol:
-            # A name for each row would be most of the work.
-            self._file = pq.ParquetFile(path, read_dictionary=[self.layout.symbol])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         size = max(1_000, _BATCH // len(columns))
-        yield from self._file.iter_batches(size, columns=list(columns))
+        for group in range(self._file.num_row_groups):  # one at a time: a reader of all keeps all it has read
+            yield from self._file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False)
 
 
 class _Csv:
@@ -310,8 +317,10 @@ class _Csv:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 head = [line for line, _ in zip(file, range(3), strict=False)]
-        except (OSError, UnicodeDecodeError) as error:
-            raise PriceFileError(path.name, None, None, f"cannot be read as text: {type(error).__name__}") from None
+        except UnicodeDecodeError:
+            raise PriceFileError(path.name, None, None, "is not UTF-8 text; save it as CSV in UTF-8") from None
+        except OSError as error:
+            raise PriceFileError(path.name, None, None, f"cannot be read: {error.strerror}") from None
         if not head:
             raise PriceFileError(path.name, None, None, "is empty")
         self._separator = max(",;\t", key=head[0].count)

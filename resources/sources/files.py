@@ -5,6 +5,7 @@ Not here: how a file is laid out (`file_layouts`) and read (`file_tables`).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,15 +18,16 @@ from resources.sources.file_layouts import PriceFileError
 from resources.sources.options import SourceOptions
 
 if TYPE_CHECKING:
-    from resources.sources.file_tables import Table
+    from resources.sources.file_tables import Series, Table
 
 _SUFFIXES = (".csv", ".txt", ".parquet")
 _OPEN_TABLES = 16
 _SEEN = "series that were stored"
 _INDEX = "index"
 
-#: Name, time of change and size of a file: what is looked at before its content.
-_Mark = tuple[str, int, int]
+#: Name, times of change and size of a file: what is looked at before its content. A copy that keeps the time of its
+#: original (`cp -p`, `rsync -t`) still has a later time of its inode.
+_Mark = tuple[str, int, int, int]
 
 
 class _Version(NamedTuple):
@@ -80,8 +82,11 @@ class FilesSource:
             SourceUnavailableError: the folder cannot be used.
         """
         self.calls += 1
-        self._fetched[symbol] = self._version(symbol, first, last)
-        return self._rows(symbol, first, last)
+        marks = self._marks()
+        self._fetched.pop(symbol, None)
+        series = self._series(symbol, first, last, marks)
+        self._fetched[symbol] = _Version(first, last, series.digest(), _digest(marks))
+        return series.rows()
 
     def latest_session(self) -> date | None:
         """The last date in any file; None in an empty folder."""
@@ -134,20 +139,20 @@ class FilesSource:
         return self._version(symbol, seen.first, seen.last).digest != seen.digest
 
     def _version(self, symbol: str, first: date, last: date) -> _Version:
-        folder = _digest(self._marks())
+        marks = self._marks()
         try:
-            digest = _digest_of_rows(self._rows(symbol, first, last))
+            digest = self._series(symbol, first, last, marks).digest()
         except (UnknownSymbolError, SourceError) as error:
             digest = _digest(str(error))
-        return _Version(first, last, digest, folder)
+        return _Version(first, last, digest, _digest(marks))
 
     # --- the folder
 
-    def _rows(self, symbol: str, first: date, last: date) -> list[PriceRow]:
-        name = self._index().files.get(symbol)
+    def _series(self, symbol: str, first: date, last: date, marks: tuple[_Mark, ...]) -> "Series":
+        name = self._index(marks).files.get(symbol)
         if name is None:
             raise UnknownSymbolError(symbol, self.name)
-        return self._table(name).rows(symbol, first, last)
+        return self._table(name).series(symbol, first, last)
 
     def _marks(self) -> tuple[_Mark, ...]:
         try:
@@ -155,10 +160,10 @@ class FilesSource:
             stats = [(path, path.stat()) for path in entries if not path.name.startswith(".")]
         except OSError as error:
             raise SourceUnavailableError(f"SIGMA_PRICE_FILES={self._folder}: {error.strerror}") from None
-        return tuple(sorted((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+        return tuple(sorted(_mark(path.name, stat) for path, stat in stats))
 
-    def _index(self) -> _Index:
-        marks = self._marks()
+    def _index(self, marks: tuple[_Mark, ...] | None = None) -> _Index:
+        marks = marks or self._marks()
         if self._known is None or self._known.marks != marks:
             self._known = self._noted_index(marks) or self._read_index(marks)
         return self._known
@@ -172,7 +177,7 @@ class FilesSource:
     def _read_index(self, marks: tuple[_Mark, ...]) -> _Index:
         files: dict[str, str] = {}
         latest = ""
-        for name, _, _ in marks:
+        for name, *_ in marks:
             symbols, last = self._survey(name)
             latest = max(latest, last.isoformat() if last else "")
             for symbol in symbols:
@@ -191,21 +196,37 @@ class FilesSource:
         from resources.sources.file_tables import survey
 
         try:
-            return survey(self._folder / name)
+            before = self._mark(name)
+            found = survey(self._folder / name)
+            self._check_is_as(before)
         except PriceFileError as error:
             raise SourceUnavailableError(f"SIGMA_PRICE_FILES={self._folder}: {error}") from None
+        return found
 
     def _table(self, name: str) -> "Table":
         from resources.sources.file_tables import Table
 
-        stat = (self._folder / name).stat()
-        mark = (name, stat.st_mtime_ns, stat.st_size)
+        mark = self._mark(name)
         if mark not in self._tables:
             self._tables = {other: table for other, table in self._tables.items() if other[0] != name}
             if len(self._tables) == _OPEN_TABLES:
                 del self._tables[next(iter(self._tables))]
-            self._tables[mark] = Table(self._folder / name, self._scratch)
+            table = Table(self._folder / name, self._scratch)
+            self._check_is_as(mark)
+            self._tables[mark] = table
         return self._tables[mark]
+
+    def _mark(self, name: str) -> _Mark:
+        try:
+            return _mark(name, (self._folder / name).stat())
+        except OSError as error:
+            raise PriceFileError(name, None, None, f"cannot be read: {error.strerror}") from None
+
+    def _check_is_as(self, mark: _Mark) -> None:
+        """Refuse what was read while somebody wrote it: half of a file is no file."""
+        if self._mark(mark[0]) != mark:
+            problem = "changed while it was read; ask again when it is written, and move files into the folder whole"
+            raise PriceFileError(mark[0], None, None, problem)
 
     @cached_property
     def _scratch(self) -> Path | None:
@@ -219,9 +240,5 @@ def _digest(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
-def _digest_of_rows(rows: Sequence[PriceRow]) -> str:
-    # As an array: writing thousands of rows as text takes as long as reading them.
-    import numpy as np
-
-    table = np.array([(day.toordinal(), *numbers) for day, *numbers in rows], dtype=float)
-    return hashlib.sha256(table.tobytes()).hexdigest()[:16]
+def _mark(name: str, stat: os.stat_result) -> _Mark:
+    return name, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size

@@ -93,9 +93,11 @@ class TiingoSource:
         except _QuotaError:
             until = self._meter.close(self._account, _AN_HOUR.seconds * self._options.pace, _AN_HOUR.rule)
             raise QuotaSpentError(self.name, until, _AN_HOUR.rule) from None
-        completed = calendar.last_completed_session(self._options.now())
+        now = self._options.now()
+        completed, today = calendar.last_completed_session(now), now.astimezone(calendar.NEW_YORK).date()
         rows = sorted(_row(cells) for cells in answer)
-        return [row for row in rows if row.session <= completed]
+        # A session in the future is left to the check that refuses it.
+        return [row for row in rows if row.session <= completed or row.session > today]
 
 
 class _Header(AuthBase):

@@ -7,6 +7,7 @@ session for all. Not for much: a request a second, and none for an hour after Ya
 
 import contextlib
 import importlib.util
+import logging
 import re
 import warnings
 from datetime import date, datetime, timedelta
@@ -116,6 +117,8 @@ class YahooSource:
         from resources.sources.yahoo_session import YahooSession
 
         yfinance.config.debug.hide_exceptions = False
+        for name in ("yfinance", "peewee"):
+            logging.getLogger(name).setLevel(logging.INFO)  # at DEBUG they write down crumb and cookie
         if self._options.cache:
             # Else it writes into the user's own cache folder.
             folder = self._options.cache / "yahoo"

@@ -1,4 +1,4 @@
-"""What the commands have in common: the application they belong to, their options, and reading their input.
+"""What the commands have in common: the application they belong to, their options, and what they start from.
 
 Not here: the commands (`computing`, `reading`), what they print (`render`), and how errors end (`failures`).
 """
@@ -13,8 +13,7 @@ import typer
 
 from resources.database import portfolios
 from resources.database.portfolios import KEEP, Equity, Portfolio
-from sigma_dagster.cli.output import out, say
-from sigma_dagster.portfolio.holdings import Holdings, portfolio_name, read_holdings
+from sigma_dagster.cli.output import out
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings, parse_date
 
@@ -50,7 +49,8 @@ def _sigma(
     """Take the options that stand before a command."""
 
 
-def _date(text: str) -> date:
+def read_date(text: str) -> date:
+    """Read a date of an option; raises typer.BadParameter."""
     try:
         return parse_date(text)
     except ValueError as error:
@@ -81,11 +81,24 @@ EquityText = Annotated[
         help="Dollars that weights are shares of; none: the sum of all positions. Left out: as it is stored.",
     ),
 ]
-HoldingsFile = Annotated[Path, typer.Argument(metavar="FILE", help="A holdings file (CSV).")]
+HoldingsFile = Annotated[Path, typer.Argument(metavar="FILE", help="A holdings file, or a broker's export.")]
+Map = Annotated[
+    str | None,
+    typer.Option("--map", metavar="COLUMN=NAME,...", help="What the file calls a column: symbol=Ticker,quantity=Stk."),
+]
+Dates = Annotated[str | None, typer.Option("--dates", metavar="mdy|dmy", help="How dates such as 3/4/2021 are meant.")]
+EntryDate = Annotated[
+    date | None,
+    typer.Option(
+        "--entry-date", parser=read_date, metavar="YYYY-MM-DD", help="Of lots without one; default: the as-of session."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Portfolio name; default: the file's name without ending.")]
 AsOf = Annotated[
     date | None,
-    typer.Option("--as-of", parser=_date, metavar="YYYY-MM-DD", help="Session to compute up to; default: the newest."),
+    typer.Option(
+        "--as-of", parser=read_date, metavar="YYYY-MM-DD", help="Session to compute up to; default: the newest."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output and nothing else there.")]
 
@@ -101,19 +114,6 @@ def make_services(*, computes: bool = False) -> Services:
 def as_of_session(services: Services, as_of: date | None) -> date:
     """Give the session to compute up to; raises AsOfError."""
     return services.as_of(as_of, datetime.now(UTC))
-
-
-def read_file(services: Services, file: Path, name: str | None, as_of: date | None) -> tuple[date, Holdings, str]:
-    """Read a holdings file: the as-of session, its lots, and the name of its portfolio."""
-    session = as_of_session(services, as_of)
-    services.sessions(session)  # a date that cannot be computed is refused before anything is stored
-    chosen = portfolio_name(name, file)
-    holdings = read_holdings(file, as_of=session, source=services.source)
-    if holdings.ignored_columns:
-        say(f"Ignored columns: {', '.join(holdings.ignored_columns)}")
-    for note in holdings.notes:
-        say(note)
-    return session, holdings, chosen
 
 
 def stored_portfolios(services: Services, names: list[str] | None) -> list[Portfolio]:

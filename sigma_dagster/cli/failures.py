@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -18,6 +19,10 @@ from resources.calendar import CalendarError
 from resources.database.symbols import RenameError
 from resources.sources.base import SourceError, SourceSettingError
 from resources.sources.sample import DamagedSampleError
+from sigma_dagster.analysis.attribution import NoChangeError
+from sigma_dagster.analysis.history import MetricError
+from sigma_dagster.analysis.scenarios import ScenarioError
+from sigma_dagster.analysis.whatif import TradeError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
 from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
@@ -37,6 +42,10 @@ _WRONG_INPUT = (
     CalendarError,
     MissingInputsError,
     RenameError,
+    TradeError,
+    MetricError,
+    NoChangeError,
+    ScenarioError,
 )
 _SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"
@@ -57,6 +66,11 @@ def explain(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, MemoryError):
         return 1, f"out of memory. {_KEPT}; a smaller SIGMA_MAX_SYMBOLS_PER_RUN needs less"
     return _of_cause(error)
+
+
+def as_data(error: Exception) -> list[dict[str, Any]]:
+    """Give what is wrong with a holdings file, row by row, for the JSON; nothing for any other error."""
+    return [row._asdict() for row in error.errors] if isinstance(error, HoldingsError) else []
 
 
 def _of_cause(error: Exception) -> tuple[int, str] | None:

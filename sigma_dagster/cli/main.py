@@ -1,16 +1,23 @@
-"""The command line's entry point: the commands together, and how one that fails ends (`failures`)."""
+"""The command line's entry point: finding the command that is asked for, and how one that fails ends (`failures`)."""
 
 import logging
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
-from sigma_dagster.cli import computing, failures, quick, reading, symbols
+from sigma_dagster.cli import quick
 from sigma_dagster.cli.app import app
 from sigma_dagster.cli.output import err, print_json
-from sigma_dagster.portfolio.holdings import HoldingsError
 
-__all__ = ["app", "computing", "main", "reading", "symbols"]
+#: Where each command stands. Only the module of the one that is asked for is imported.
+COMMANDS = {
+    **dict.fromkeys(("onboard", "add", "refresh", "plan", "repair", "demo", "dev"), "computing"),
+    **dict.fromkeys(("show", "report", "diagnose", "portfolios"), "reading"),
+    **dict.fromkeys(("whatif", "explain", "stress", "history"), "exploring"),
+    **dict.fromkeys(("export", "rename", "remove"), "books"),
+    **dict.fromkeys(("symbols", "fetch"), "symbols"),
+}
 
 
 def main() -> None:
@@ -19,16 +26,26 @@ def main() -> None:
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
     try:
+        _import_command("".join(sys.argv[1:2]))
         quick.command(app)()
     except BrokenPipeError:
         _leave_quietly()
     except Exception as error:
+        from sigma_dagster.cli import failures  # it imports whatever can fail
+
         explained = failures.explain(error)
         if explained is None:
             raise
-        if isinstance(error, HoldingsError) and "--json" in sys.argv:
-            print_json({"errors": [row._asdict() for row in error.errors]})
+        if "--json" in sys.argv and (rows := failures.as_data(error)):
+            print_json({"errors": rows})
         _fail(*explained)
+
+
+def _import_command(name: str) -> None:
+    """Import the command; all of them for any other word, so that help lists them and a typing error finds its like."""
+    modules = [COMMANDS[name]] if name in COMMANDS else dict.fromkeys(COMMANDS.values())
+    for module in modules:
+        import_module(f"sigma_dagster.cli.{module}")
 
 
 def _fail(status: int, message: str) -> NoReturn:

@@ -1,16 +1,18 @@
 """The commands that read what is stored. They work on a home that cannot be written, and without Dagster."""
 
 import os
+import webbrowser
 from datetime import date
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from resources.database.portfolios import Portfolio
-from sigma_dagster.cli import render, render_risk
+from sigma_dagster.analysis import risk
+from sigma_dagster.cli import render_risk
 from sigma_dagster.cli.app import AsJson, AsOf, InputError, app, make_services, stored_portfolios
-from sigma_dagster.cli.output import out, print_result
-from sigma_dagster.portfolio import risk
+from sigma_dagster.cli.output import out, print_result, say
 from sigma_dagster.services import Services
 
 
@@ -24,11 +26,11 @@ def show(
     with services.database.read() as connection:
         found = risk.read(connection, one, services.model, as_of or services.settings.as_of)
     if found is None:
-        raise InputError(_why_nothing(services, one, as_of))
+        raise InputError(why_nothing(services, one, as_of))
     print_result(as_json, found.to_json, lambda: render_risk.risk(out, found))
 
 
-def _why_nothing(services: Services, one: Portfolio, as_of: date | None) -> str:
+def why_nothing(services: Services, one: Portfolio, as_of: date | None) -> str:
     """Say that nothing is computed of a portfolio, and who does so or what would."""
     until = f" up to {as_of}" if as_of else ""
     nothing = f"nothing is computed of portfolio {one.name}{until} with the factor model {services.model.name}"
@@ -56,8 +58,8 @@ def diagnose(
 ) -> None:
     """Examine a symbol's factor regression with statsmodels: what its betas are worth."""
     services = make_services()
+    from sigma_dagster.analysis import diagnosis
     from sigma_dagster.cli import render_diagnosis
-    from sigma_dagster.portfolio import diagnosis
 
     with services.database.read() as connection:
         found = diagnosis.diagnose(connection, symbol.strip().upper(), services.model, as_of or services.settings.as_of)
@@ -68,4 +70,39 @@ def diagnose(
 def list_portfolios(as_json: AsJson = False) -> None:
     """List the stored portfolios."""
     found = stored_portfolios(make_services(), None)
+    from sigma_dagster.cli import render
+
     print_result(as_json, lambda: render.portfolios_json(found), lambda: render.portfolios(out, found))
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A stored portfolio.")],
+    as_of: AsOf = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default: NAME-SESSION.html, here."),
+    ] = None,
+    show_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a portfolio's risk as one HTML page that works offline and prints well."""
+    services = make_services()
+    (one,) = stored_portfolios(services, [name.strip()])
+    from sigma_dagster.analysis.report import facts, page
+    from sigma_dagster.analysis.scenarios import scenarios
+
+    with services.database.read() as connection:
+        chosen = scenarios(services.settings.stress)
+        found = facts.read(connection, one, services.model, as_of or services.settings.as_of, chosen=chosen)
+    if found is None:
+        raise InputError(why_nothing(services, one, as_of))
+    target = output or Path(f"{one.name}-{found.risk.as_of}.html")
+    try:
+        target.write_text(page.render(found), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{target}: the page cannot be written ({error.strerror}); give another file with -o"
+        ) from None
+    out.print(str(target))
+    if show_it and not webbrowser.open(target.resolve().as_uri()):
+        say("No browser could be opened")

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from resources.database.portfolios import Portfolio
 from resources.sources.base import Estimate
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.cli.render_risk import headline, summary
-from sigma_dagster.cli.tables import counted, print_rows, print_table
+from sigma_dagster.cli.tables import print_rows, print_table
 from sigma_dagster.planning.planner import WorkPlan
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
         (
             one.name,
             f"{len(one.lots):,}",
-            f"{len({lot.symbol for lot in one.lots}):,}",
+            f"{len(one.symbols):,}",
             f"{one.first_entry}",
             f"{one.basis}",
         )
@@ -115,7 +116,7 @@ def portfolios_json(found: Sequence[Portfolio]) -> dict[str, Any]:
             {
                 "portfolio": one.name,
                 "positions": len(one.lots),
-                "symbols": len({lot.symbol for lot in one.lots}),
+                "symbols": len(one.symbols),
                 "first_entry": one.first_entry.isoformat(),
                 "equity": one.equity,
             }

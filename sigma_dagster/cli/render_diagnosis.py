@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from sigma_dagster.cli.tables import number, percent, print_rows, words
-from sigma_dagster.portfolio.diagnosis import Diagnosis, Influence, Residuals
+from sigma_dagster.analysis.diagnosis import Diagnosis, Influence, Residuals
+from sigma_dagster.analysis.wording import number, percent, words
+from sigma_dagster.cli.tables import print_rows
 
 
 def diagnosis(out: Console, found: Diagnosis) -> None:

@@ -2,17 +2,12 @@
 
 from rich.console import Console
 
-from assets.numerics.constants import SPLIT_RATIO_BAND
-from assets.shared.look_back import listed
-from sigma_dagster.cli.tables import UNKNOWN, dollars, number, percent, print_rows, words
-from sigma_dagster.portfolio.risk import Risk
+from sigma_dagster.analysis import caveats
+from sigma_dagster.analysis.risk import Risk
+from sigma_dagster.analysis.wording import UNKNOWN, dollars, number, percent, words
+from sigma_dagster.cli.tables import print_rows
 
 _POSITIONS_SHOWN = 25
-_SAID = {"var_95_1d": "95% value at risk", "var_99_1d": "99% value at risk"}
-_WHOLE = 0.9995
-"""A smaller coverage is less than 100% as printed."""
-_TOGETHER = 0.7
-"""A smaller diversifiable share is worth a line."""
 _BASES = {"market": "market value", "entry": "entry value", "mixed": "market value, else entry value"}
 
 
@@ -26,14 +21,14 @@ def summary(out: Console, found: Risk) -> None:
     """Print a portfolio's risk without its positions."""
     basis = f", weights by {_BASES[found.weight_basis]}" if found.weight_basis else ""
     out.print(f"{found.portfolio} as of {found.as_of}{basis}")
-    if _partly(found):
-        out.print(_coverage(found))
+    if caveats.is_partial(found):
+        out.print(caveats.coverage(found))
     out.print()
     _factors(out, found)
     print_rows(out, ("volatility, annualised", ""), _volatility(found))
     print_rows(out, ("loss in 1 session", "95%", "", "99%", ""), _losses(found))
     print_rows(out, ("lost more than said, last 252 sessions", "times", "expected", "95% band"), _exceeded(found))
-    for line in (_value(found), _fit(found), *_notes(found)):
+    for line in (_value(found), _fit(found), *caveats.of(found)):
         out.print(line)
     out.print()
 
@@ -61,7 +56,7 @@ def _factors(out: Console, found: Risk) -> None:
         rows.append((words(factor), value, number(found.standard_errors[factor]), percent(split.factors[factor])))
     header = ("exposure", "std. error", "share of risk")
     specific = ("specific to positions", "", "", percent(split.specific))
-    if not found.weight_coverage or found.weight_coverage >= _WHOLE:
+    if not found.weight_coverage or found.weight_coverage >= caveats.WHOLE:
         lines = [(label, number(value), *others) for label, value, *others in rows]
         print_rows(out, (f"factor ({model})", *header), [*lines, specific])
         return
@@ -101,7 +96,7 @@ def _losses(found: Risk) -> list[tuple[str, ...]]:
 def _exceeded(found: Risk) -> list[tuple[str, ...]]:
     return [
         (
-            f"{_SAID[name]}, {one.sessions:,} sessions compared",
+            f"{caveats.SAID[name]}, {one.sessions:,} sessions compared",
             f"{one.count:,}",
             number(one.expected, 1),
             f"{one.low:,} to {one.high:,}",
@@ -109,19 +104,6 @@ def _exceeded(found: Risk) -> list[tuple[str, ...]]:
         for name, one in found.exceedances.items()
         if one.sessions
     ]
-
-
-def _partly(found: Risk) -> bool:
-    """Whether the numbers describe less than the whole portfolio."""
-    shares = (found.weight_coverage, found.return_coverage)
-    return bool(found.gross) and any(share is not None and share < _WHOLE for share in shares)
-
-
-def _coverage(found: Risk) -> str:
-    return (
-        f"Exposures cover {percent(found.weight_coverage)} of value; volatility and losses are of the "
-        f"{percent(found.return_coverage)} with returns, {dollars(found.covered_value)}"
-    )
 
 
 def _value(found: Risk) -> str:
@@ -140,35 +122,6 @@ def _fit(found: Risk) -> str:
         f"Fit: R2 {percent(found.r_squared)}, {words(found.quality)}, split / realized variance "
         f"{number(found.split_ratio, 2)}, volatility of the split {percent(found.split_vol)}"
     )
-
-
-def _notes(found: Risk) -> list[str]:
-    """What a reader must know to read the numbers right."""
-    notes = []
-    if found.reason:
-        notes.append(f"Not known: {found.reason}")
-    if found.low_coverage:
-        notes.append("Low coverage: the numbers describe a part of the portfolio that cannot speak for the whole")
-    if unvalued := [one.symbol for one in found.positions if one.unvalued]:
-        notes.append(
-            f"Not valued: {listed(unvalued)}: a lot without entry price and market price; it counts as nothing"
-        )
-    low, high = SPLIT_RATIO_BAND
-    if found.split_ratio is not None and not low <= found.split_ratio <= high:
-        notes.append(
-            f"Split / realized variance is outside {low}-{high}: "
-            "gaps in prices, or positions without exposures, make the split another book than the returns"
-        )
-    if found.diversifiable_share is not None and found.diversifiable_share < _TOGETHER:
-        notes.append(
-            f"Only {percent(found.diversifiable_share)} of the specific risk is the positions' own: "
-            "they move together in a way the factors do not see"
-        )
-    for name, one in found.exceedances.items():
-        if one.sessions and not one.low <= one.count <= one.high:
-            times = f"{one.count:,} times, outside the 95% band {one.low:,} to {one.high:,}"
-            notes.append(f"{_SAID[name]} was exceeded {times}")
-    return notes
 
 
 def _positions(out: Console, found: Risk) -> None:

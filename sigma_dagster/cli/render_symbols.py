@@ -10,7 +10,8 @@ from rich.console import Console
 from resources.database.quota import Spent
 from resources.database.symbols import Coverage
 from resources.sources.base import PriceSource
-from sigma_dagster.cli.tables import UNKNOWN, counted, print_table
+from sigma_dagster.analysis.wording import UNKNOWN, counted
+from sigma_dagster.cli.tables import print_table
 
 if TYPE_CHECKING:
     from sigma_dagster.planning.work import Tally

@@ -1,4 +1,4 @@
-"""How the command line writes tables and numbers; what stands in them is the business of its siblings."""
+"""How the command line writes tables; how numbers are written is the business of `analysis.wording`."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,6 @@ from rich.console import Console
 
 from sigma_dagster.cli.output import visible
 
-#: What stands for a number that is not known; 0 is a number.
-UNKNOWN = "-"
 _GAP = "  "
 
 
@@ -44,28 +42,3 @@ def _fitting(widths: Sequence[int], available: int) -> int:
 def _padded(cell: str, width: int, *, left: bool) -> str:
     blanks = " " * (width - cell_len(cell))
     return cell + blanks if left else blanks + cell
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a number."""
-    return UNKNOWN if value is None else f"{value:z.{digits}f}"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Write a share."""
-    return UNKNOWN if value is None else f"{value:z.{digits}%}"
-
-
-def dollars(value: float | None) -> str:
-    """Write an amount in US dollars."""
-    return UNKNOWN if value is None else f"{'-' if value < 0 else ''}${abs(value):,.0f}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def words(name: str | None) -> str:
-    """Write a name of ours for people."""
-    return UNKNOWN if name is None else name.replace("_", " ")

@@ -6,11 +6,12 @@ from importlib import import_module
 import dagster as dg
 from dagster._utils.warnings import disable_dagster_warnings
 
-from assets import checks, partitions, positions
+from assets import checks, onboardings, partitions, portfolio_report, positions
 from assets.catalogue import ASSETS
 from assets.shared.definition import Frame
 from resources.database.engine import Database
 from resources.database.prices import Reader
+from sigma_dagster.orchestration import reports
 from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
@@ -22,12 +23,12 @@ def build_defs(services: Services) -> dg.Definitions:
     """Make fresh definitions over the parts that the environment names; tests bring their own parts."""
     # Dagster calls backfill policies and multi-partition mappings beta: nothing a user of ours can act upon.
     with disable_dagster_warnings():
-        jobs = build_jobs()
+        jobs, reports_job = build_jobs(), reports.job()
         return dg.Definitions(
             assets=_assets(services),
             asset_checks=checks.build_checks(live=services.source.latest_session() is None),
-            jobs=jobs,
-            sensors=[new_portfolio(services, jobs)],
+            jobs=[*jobs, reports_job],
+            sensors=[new_portfolio(services, jobs), reports.sensor(services, reports_job)],
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
@@ -35,6 +36,7 @@ def build_defs(services: Services) -> dg.Definitions:
                 "price_source": services.source,
                 "factor_model": services.model,
                 "clock": services.clock,
+                "reporter": _reporter(services),
             },
             executor=dg.in_process_executor,
         )
@@ -55,6 +57,17 @@ def _database(services: Services) -> dg.ResourceDefinition:
     return database
 
 
+def _reporter(services: Services) -> dg.ResourceDefinition:
+    @dg.resource(description="Makes the pages of portfolios.")
+    def reporter() -> portfolio_report.Reporter:
+        # Half a second of imports that only this asset's runs need.
+        from sigma_dagster.analysis.report.reporter import StoredReporter
+
+        return StoredReporter(services.database, services.model)
+
+    return reporter
+
+
 @dg.resource(description="The prices that results rest on, read once in a run.")
 def _price_reader() -> Reader:
     return Reader()
@@ -64,4 +77,5 @@ def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     last = services.source.latest_session()
     first = services.first_date(services.as_of(None, datetime.now(UTC)))
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
-    return [positions.asset, *(import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS)]
+    made = [import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS]
+    return [positions.asset, *made, portfolio_report.asset(), onboardings.asset]

@@ -1,27 +1,18 @@
-"""Computing in this process whatever stored portfolios lack: plan, run a block, plan again.
+"""Computing in this process whatever stored portfolios lack; the daemon does it by the sensor (`sensors`).
 
-The daemon's way to the same end is the sensor (`sensors`).
+Here is said what that is. Dagster, which takes a second to import, is needed only if it is something: `blocks` runs it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 
-import dagster as dg
-
-from assets import checks, positions
-from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
-from resources.database import portfolios
-from sigma_dagster.errors import BlockFailedError
-from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.instance import open_instance
+from resources.database import deletions, onboardings, portfolios
 from sigma_dagster.planning.planner import Force, WorkPlan
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.runs import heal
-from sigma_dagster.runs.runner import Runner
+from sigma_dagster.runs import liveness
 from sigma_dagster.services import Services
 
 Say = Callable[[str], None]
@@ -33,11 +24,12 @@ def plan(
     as_of: date,
     force: Force = Force(),
     tried: Collection[str] = (),
+    watched: Sequence[str] = (),
 ) -> WorkPlan:
-    """Plan for stored portfolios (None: all); prices of symbols that were `tried` are not asked for again."""
+    """Plan for stored portfolios (None: all) and watched symbols; prices of those `tried` are not asked for again."""
     with services.database.read() as connection:
         wanted = portfolios.load(connection, names)
-    return services.plan(wanted, as_of, force=force, tried=tried)
+    return services.plan(wanted, as_of, force=force, tried=tried, watched=watched)
 
 
 def compute(
@@ -47,110 +39,35 @@ def compute(
     *,
     force: Force = Force(),
     again: Sequence[Block] = (),
+    watched: Sequence[str] = (),
     say: Say,
 ) -> Tally:
-    """Run what the portfolios lack, block by block, until the plan is empty.
+    """Run what the portfolios and the watched symbols lack, block by block, until the plan is empty.
 
     Before that, the blocks `again`, and those that ask again for prices of which the source itself says that they have
     changed. Prices are asked for once: what rests on those that did not come waits. Raises BlockFailedError for a run
     that failed, after all that can be computed without it.
     """
-    todo = plan(services, names, as_of, force)
+    began, clock = time.time(), time.perf_counter()
+    todo = plan(services, names, as_of, force, watched=watched)
     asked = {key for block in again for key in block.keys}
     changed = [name for name in services.changed(todo.priced) if name not in asked]
     again = [*again, *services.blocks_again(changed, as_of)]
     held = todo.exposures
     tally = Tally(len(held.keys), len(held.keys) - len(held.missing_keys), int(held.asked.sum()))
-    if not todo.blocks and not again and not heal.is_due(services):
-        return tally
+    if todo.blocks or again or _is_healing_due(services):
+        from sigma_dagster.orchestration import blocks
+
+        blocks.run(services, names, as_of, todo, tally, force=force, again=again, watched=watched, say=say)
+    taken = tally.took(time.perf_counter() - clock)
     with services.database.write() as connection:
-        services.fix_first_date(connection, as_of)
-    with open_instance(services.settings) as instance, _checking(services, instance) as ran:
-        defs = build_defs(services)
-        ran += heal.heal(instance, defs.resolve_asset_graph(), services)
-        with services.database.read() as connection:
-            positions.report(instance, portfolios.load(connection))
-        runner = Runner(instance, defs, say)
-        tried: set[str] = set()
-        failure: BlockFailedError | None = None
-        for block in again:
-            try:
-                _run(runner, block, todo, tally, tried, ran, say)
-            except BlockFailedError as error:
-                failure = failure or error
-        if again:
-            todo = plan(services, names, as_of, force, tried)
-        while todo.blocks:
-            dimension, finished = todo.blocks[0].dimension, True
-            try:
-                finished = _run_all(runner, todo, dimension, tally, tried, ran, say)
-            except BlockFailedError as error:
-                failure = failure or error
-            if finished:
-                force = replace(force, done=force.done | {dimension})
-            before, todo = todo, plan(services, names, as_of, force, tried)
-            if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
-                raise failure or BlockFailedError(
-                    f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
-                )
-        tally.waiting = dict(todo.waiting)
-    if failure:
-        raise failure
-    if tally.waiting:
-        say(f"Waiting for prices: {listed([f'{name} ({why})' for name, why in tally.waiting.items()])}")
+        onboardings.note(connection, began, {"of": listed(names or ["refresh"]), "as_of": as_of.isoformat(), **taken})
     return tally
 
 
-@contextmanager
-def _checking(services: Services, instance: dg.DagsterInstance) -> Iterator[list[Block]]:
-    """Collect the blocks that are run; their rows are checked at the end, however it ends."""
-    ran: list[Block] = []
-    try:
-        yield ran
-    finally:
-        live = services.source.latest_session() is None
-        checks.evaluate(instance, services.database, services.model, live=live, blocks=ran)
-
-
-def _run_all(
-    runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], ran: list[Block], say: Say
-) -> bool:
-    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
-
-    Symbols that were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is
-    forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
-    """
-    of_dimension = (block for block in todo.blocks if block.dimension == dimension)
-    return all(_run(runner, block, todo, tally, tried, ran, say) for block in of_dimension)
-
-
-def _run(
-    runner: Runner, block: Block, todo: WorkPlan, tally: Tally, tried: set[str], ran: list[Block], say: Say
-) -> bool:
-    """Run a block; False if somebody else did a part. A block that is forced is run whatever others did meanwhile."""
-    forced, done = any(step.force for step in block.steps), None
-    while done is None:
-        if runner.wait_for_others(block) and not forced:
-            return False
-        say(f"Computing {_describe(block)}")
-        ran.append(block)
-        try:
-            done = runner.run(block, tally.metadata())
-        except BlockFailedError:
-            tried.update(_asked(block))
-            raise
-        if done is None and not forced:
-            return False
-    tried.update(_asked(block))
-    tally.add(block, todo, done)
-    return True
-
-
-def _asked(block: Block) -> list[str]:
-    """Name the symbols whose prices the block asks for."""
-    return [key for step in block.steps if BY_NAME[step.asset].look_back for key in step.keys]
-
-
-def _describe(block: Block) -> str:
-    what = ", ".join(step.asset for step in block.steps)
-    return f"{what}: {block.size}, sessions {block.span}"
+def _is_healing_due(services: Services) -> bool:
+    """Say whether there is something to heal (`runs.heal`), as far as that is known without Dagster."""
+    if liveness.left_behind(services.settings.dagster_home):
+        return True
+    with services.database.read() as connection:
+        return deletions.any_noted(connection)

@@ -1,7 +1,7 @@
 """`dagster dev` with the guard before its web server. Run as a module, by `webserver.serve`.
 
 `dagster dev` starts the web server as `python -m dagster_webserver`; here the same is started by way of this module,
-which puts the guard before the application. Not here: what is refused (`guard`).
+which puts the guard and our pages before the application. Not here: what is refused (`guard`).
 """
 
 import os
@@ -9,7 +9,10 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from sigma_dagster.analysis.report.reporter import StoredReporter
 from sigma_dagster.orchestration.guard import Guard
+from sigma_dagster.orchestration.pages import Pages
+from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
 
 _MODULE = "sigma_dagster.orchestration.dev"
@@ -40,11 +43,12 @@ def _develop() -> None:
 
 def _serve() -> None:
     cli: Any = import_module("dagster_webserver.cli")
-    hosts = Settings.from_environment(os.environ).ui_hosts
+    services = Services.of(Settings.from_environment(os.environ))
+    pages = StoredReporter(services.database, services.model)
     make = cli.create_app_from_workspace_process_context
 
     def make_guarded(*arguments: Any, **more: Any) -> Guard:
-        return Guard(make(*arguments, **more), hosts)
+        return Guard(Pages(make(*arguments, **more), pages.page), services.settings.ui_hosts)
 
     cli.create_app_from_workspace_process_context = make_guarded
     cli.main()

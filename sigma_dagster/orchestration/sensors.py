@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from assets import checks, positions
+from assets import checks, onboardings, positions
 from assets.shared.block import Block
 from assets.shared.look_back import listed
 from resources.database import portfolios, symbols
@@ -148,12 +148,16 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
     if not stored:
         return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
     positions.report(instance, stored)
+    onboardings.report(instance, services.database)
     as_of = newest_session(services, now)
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if again := services.changed(todo.priced, now):
         blocks = services.blocks_again(again, as_of)
         return request_blocks(instance, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
     if not todo.blocks:
+        if cursor.onboarding:
+            told = {"of": "sensor new_portfolio", "as_of": as_of.isoformat(), **cursor.onboarding}
+            onboardings.tell(instance, now.timestamp(), told)
         cursor.onboarding = {}
         waits = f", but for what waits for prices: {listed(list(todo.waiting))}" if todo.waiting else ""
         idle = [

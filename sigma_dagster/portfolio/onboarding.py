@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from assets.shared.look_back import listed
 from resources.database import portfolios
 from resources.database.portfolios import Equity, Lot, Portfolio
+from sigma_dagster.analysis import risk
+from sigma_dagster.analysis.risk import Risk
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration.compute import Say, compute
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.planning.work import Tally
-from sigma_dagster.portfolio import entry_prices, risk
-from sigma_dagster.portfolio.risk import Risk
+from sigma_dagster.portfolio import assumptions, entry_prices
 from sigma_dagster.services import Services
 
 
@@ -60,10 +61,13 @@ def onboard(
     as_of: date,
     *,
     force: Force = Force(),
+    unpriced: Sequence[Lot] = (),
     say: Say,
     started: float,
 ) -> Onboarding:
     """Store the portfolio and compute what it lacks; `started` is when the command began (time.perf_counter).
+
+    The lots that are `unpriced` get the close of their entry session as their entry price, once it is known.
 
     Raises BlockFailedError, also if another command replaced the portfolio meanwhile; what was computed stays.
     """
@@ -73,6 +77,10 @@ def onboard(
     count = "1 lot" if len(lots) == 1 else f"{len(lots):,} lots"
     say(f"{'Stored' if stored.new else 'Known'}: portfolio {name}, {count}")
     tally = compute(services, [name], as_of, force=force, say=say)
+    if unpriced:
+        with services.database.write() as connection:
+            closes = assumptions.closes(connection, unpriced, as_of)
+            portfolios.set_entry_prices(connection, stored.portfolio, closes)
     with services.database.read() as connection:
         found = _read_own(connection, services, stored.portfolio, as_of, tally.waiting)
         for misfit in entry_prices.misfits(connection, stored.portfolio):

@@ -1,7 +1,8 @@
 """Bringing Dagster's record and the stored rows together again, in both directions. The rows are true.
 
 After a run that failed or vanished, some of its rows may lack their record, since rows are committed first: it is
-written in the name of the run. After rows were deleted, their record is taken back: `deletions` says which.
+written in the name of the run, and what has no row is shown as failed. After rows were deleted, their record is taken
+back: `deletions` says which.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +19,22 @@ from assets.shared.block import Block, Step
 from assets.shared.look_back import price_sessions
 from resources import calendar
 from resources.calendar import CalendarError
-from resources.dagster_storage.event_log import forget_materializations, provenance_tags, record_materializations
+from resources.dagster_storage.event_log import (
+    forget_materializations,
+    provenance_tags,
+    record_materializations,
+    record_planned,
+)
 from resources.database import bulk, deletions, portfolios
 from resources.database.deletions import Deletion
 from sigma_dagster.runs import liveness
-from sigma_dagster.runs.claims import block_of, mark_dead
+from sigma_dagster.runs.claims import block_of, mark_dead, rivals
 from sigma_dagster.runs.request import DEFER_TAG, RECONCILED, TO_RECONCILE
 from sigma_dagster.services import Services
 
 _AT_ONCE = 20
+#: Cells of a failed block that are shown as failed: about 2 s of the sensor's time.
+_MOST_FAILED = 20_000
 
 
 def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) -> list[Block]:
@@ -46,19 +54,13 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
         for run in runs:
             if block := block_of(run, instance):
                 record_stored(instance, graph, services, run, block)
+                if run.status == dg.DagsterRunStatus.FAILURE:
+                    record_failed(instance, services, run, block)
                 healed.append(block)
             instance.add_run_tags(run.run_id, RECONCILED)
     for run_id in left:
         liveness.forget(home, run_id)
     return healed
-
-
-def is_due(services: Services) -> bool:
-    """Say whether there is something to heal, as far as that is known without Dagster."""
-    if liveness.left_behind(services.settings.dagster_home):
-        return True
-    with services.database.read() as connection:
-        return deletions.any_noted(connection)
 
 
 def _follow_deletions(instance: dg.DagsterInstance, services: Services) -> None:
@@ -109,18 +111,47 @@ def record_stored(
         record_materializations(instance, run, key, lost, tags=tags)
 
 
+def record_failed(instance: dg.DagsterInstance, services: Services, run: dg.DagsterRun, block: Block) -> None:
+    """Have Dagster show as failed what a failed run's block has no row for, as it does for runs of the UI.
+
+    What a run before it left so is shown already: a source that is down all day adds nothing to the log. What another
+    run works on is its to fill. Of a large block its run alone tells: a part would say that the rest did not fail.
+    """
+    if rivals(instance, block):
+        return
+    missing = {step.asset: _missing(services, step, block) for step in block.steps}
+    if sum(map(len, missing.values())) > _MOST_FAILED:
+        return
+    for asset, partitions in missing.items():
+        key = dg.AssetKey(asset)
+        known = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations
+        if new := sorted(set(partitions).difference(known(key))):
+            record_planned(instance, run, key, new)
+
+
 def _rows(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:
     """Give the partitions of a step that have a row."""
-    asset = BY_NAME[step.asset]
+    asset, days = BY_NAME[step.asset], _days(services, step, block)
+    return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
+
+
+def _missing(services: Services, step: Step, block: Block) -> list[dg.MultiPartitionKey]:
+    """Give the partitions of a step that have no row."""
+    asset, days = BY_NAME[step.asset], _days(services, step, block)
+    present = set(_present(services, asset, step.keys, days))
+    return [_partition(asset, key, day) for day in days for key in step.keys if (key, day) not in present]
+
+
+def _days(services: Services, step: Step, block: Block) -> list[date]:
+    """Give the sessions of a step that have partitions, those of its look-back among them."""
     try:
         days = list(block.sessions)
-        if asset.look_back and days:
+        if BY_NAME[step.asset].look_back and days:
             days = price_sessions(days[0], days[-1])
     except CalendarError:
         return []  # no row has days that the calendar lacks
     first = services.first_date(block.last)
-    days = [day for day in days if day >= first]
-    return [_partition(asset, *cell) for cell in _present(services, asset, step.keys, days)]
+    return [day for day in days if day >= first]
 
 
 def _present(services: Services, asset: Asset, keys: Sequence[str], days: Sequence[date]) -> Iterator[tuple[str, date]]:

@@ -1,24 +1,27 @@
-"""Symbols as Dagster knows them, its partition keys: those that nobody needs, and one that gets another name.
+"""Symbols and portfolios as Dagster knows them, its partition keys: those that nobody needs, that go or get a new name.
 
 A key comes into being with the first block that names it, or by hand in the UI. Its rows, if it has any, stay.
 """
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from sqlalchemy import Connection
 
 from assets.catalogue import of_dimension
 from assets.shared.block import Block
-from resources.database import symbols
+from resources.database import portfolios, symbols
 from resources.database.symbols import RenameError
 from resources.database.tables import position, symbol
 from sigma_dagster.runs import claims, heal, liveness, request
 from sigma_dagster.services import Services
 
 _DIMENSION = "symbol"
+_PORTFOLIO = "portfolio"
 
 
 class KeyInUseError(ValueError):
@@ -52,14 +55,42 @@ def forget(instance: dg.DagsterInstance, services: Services, name: str) -> bool:
 
 
 def rename(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, old: str, new: str) -> None:
-    """Give a symbol another name, and its partitions as well, as a run of its own; raises RenameError.
+    """Give a symbol another name, and its partitions as well; raises RenameError."""
+    with services.database.read() as connection:
+        symbols.check_rename(connection, old, new)
+    _rename(instance, graph, services, _DIMENSION, old, new, symbols.rename)
+    forget(instance, services, old)
+
+
+def rename_portfolio(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, old: str, new: str) -> None:
+    """Give a portfolio another name, and its partitions as well; raises RenameError while a run computes it."""
+    _rename(instance, graph, services, _PORTFOLIO, old, new, portfolios.rename)
+    instance.delete_dynamic_partition(_PORTFOLIO, old)
+
+
+def remove_portfolio(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, name: str) -> None:
+    """Delete a portfolio, its rows and their record; a run that computes it stores nothing of it any more."""
+    with services.database.write() as connection:
+        portfolios.remove(connection, name)
+    heal.heal(instance, graph, services)
+    instance.delete_dynamic_partition(_PORTFOLIO, name)
+
+
+def _rename(
+    instance: dg.DagsterInstance,
+    graph: AssetGraph,
+    services: Services,
+    dimension: str,
+    old: str,
+    new: str,
+    change: Callable[[Connection, str, str], None],
+) -> None:
+    """Change the name in the database, and record the rows under the new one.
 
     A run, so that `heal` finishes the record of one that was killed after the rows had their new name.
     """
-    with services.database.read() as connection:
-        symbols.check_rename(connection, old, new)
     last = services.as_of(None, datetime.now(UTC))
-    names = [asset.name for asset in of_dimension(_DIMENSION)]
+    names = [asset.name for asset in of_dimension(dimension)]
     block = Block.of_keys(names, [new], min(services.first_date(last), last), last)
     busy = Block.of_keys(names, [old, new], block.first, block.last)
     if others := claims.rivals(instance, busy):
@@ -69,11 +100,10 @@ def rename(instance: dg.DagsterInstance, graph: AssetGraph, services: Services, 
     with liveness.alive(services.settings.dagster_home, run_id):
         run = _begin(instance, run_id, block)
         with services.database.write() as connection:
-            symbols.rename(connection, old, new)
+            change(connection, old, new)
         heal.record_stored(instance, graph, services, run, block)
         _report(instance, run, dg.DagsterEventType.RUN_SUCCESS, f"{old} is {new} from now on")
     heal.heal(instance, graph, services)
-    forget(instance, services, old)
 
 
 def _begin(instance: dg.DagsterInstance, run_id: str, block: Block) -> dg.DagsterRun:
@@ -87,7 +117,7 @@ def _begin(instance: dg.DagsterInstance, run_id: str, block: Block) -> dg.Dagste
             tags={**tags, **liveness.host_tags(run_id), request.DEFER_TAG: "true", **request.TO_RECONCILE},
         )
     )
-    _report(instance, run, dg.DagsterEventType.RUN_START, "A symbol gets another name")
+    _report(instance, run, dg.DagsterEventType.RUN_START, "It gets another name")
     return run
 
 

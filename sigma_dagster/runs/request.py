@@ -19,6 +19,9 @@ DEFER_TAG = "dagster/defer_asset_events"
 LAUNCHED_BY_TAG = "launched_by"
 LAUNCHED_BY_COMMAND = "sigma"
 
+#: Run config: the console logger would print a line an event, on the terminal of `make dev` too.
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
 #: Of a run's keys in its tags; its config has them all.
 _NAMED = 3
 
@@ -40,11 +43,7 @@ def selection(block: Block) -> list[dg.AssetKey]:
 
 def run_config(block: Block) -> dict[str, Any]:
     """Give the run config."""
-    # The console logger would print a line an event, on the terminal of `make dev` too.
-    return {
-        "ops": {asset: {"config": config} for asset, config in block.to_config().items()},
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-    }
+    return {"ops": {asset: {"config": config} for asset, config in block.to_config().items()}, **QUIET}
 
 
 def run_tags(block: Block, *, onboarding: Mapping[str, Any], launched_by: str) -> dict[str, str]:

@@ -58,8 +58,7 @@ def described(home: Home) -> dict[str, Any]:
 
 def _asset(node: Any) -> dict[str, Any]:
     partitions = node.partitions_def
-    dates = partitions.get_partitions_def_for_dimension("date") if partitions else None
-    columns = node.metadata["dagster/column_schema"].columns
+    schema = node.metadata.get("dagster/column_schema")
     return {
         "description": node.description,
         "group": node.group_name,
@@ -68,15 +67,20 @@ def _asset(node: Any) -> dict[str, Any]:
         "code_version": node.code_version,
         "upstream": sorted(key.to_user_string() for key in node.parent_keys),
         "pools": sorted(node.pools) if partitions else [],
-        "partitions": {
-            "dimensions": sorted(partitions.partition_dimension_names),
-            "first": dates.get_first_partition_key(),
-            "schedule": dates.cron_schedule,
-            "timezone": dates.timezone,
-        }
-        if partitions and dates
-        else None,
-        "columns": {column.name: column.type for column in columns},
+        "partitions": _partitions(partitions),
+        "columns": {column.name: column.type for column in schema.columns} if schema else {},
+    }
+
+
+def _partitions(found: Any) -> dict[str, Any] | None:
+    if not isinstance(found, dg.MultiPartitionsDefinition):
+        return {"dynamic": found.name} if found else None
+    dates: Any = found.get_partitions_def_for_dimension("date")
+    return {
+        "dimensions": sorted(found.partition_dimension_names),
+        "first": dates.get_first_partition_key(),
+        "schedule": dates.cron_schedule,
+        "timezone": dates.timezone,
     }
 
 

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from resources.sources.sample import SampleSource
+from sigma_dagster.cli import main
+from sigma_dagster.cli.app import app
 from tests.support.home import CORE, GROWTH, ROOT, Home, holdings, lot
 
 FACTORS = ["market", "momentum", "quality", "size", "low_volatility", "value"]
@@ -223,9 +226,22 @@ def test_help_explains_the_holdings_file() -> None:
         assert command in overview
 
 
-@pytest.mark.parametrize("arguments", [["onboard", "--help"], ["plan", str(GROWTH)], ["show", "core"]])
-def test_reading_commands_do_not_import_dagster(core_home: Home, arguments: list[str]) -> None:
-    """Dagster takes a second to import: help, plan and show answer without it."""
+def test_each_command_is_found_where_the_command_line_looks_for_it() -> None:
+    """Only one module is imported for a command: the table that says which one names all commands, each rightly."""
+    for module in dict.fromkeys(main.COMMANDS.values()):
+        import_module(f"sigma_dagster.cli.{module}")
+    registered = [
+        (each.name or each.callback.__name__, each.callback) for each in app.registered_commands if each.callback
+    ]
+    found = {name: callback.__module__.rpartition(".")[2] for name, callback in registered}
+    assert {**found, "symbols": "symbols"} == main.COMMANDS
+
+
+@pytest.mark.parametrize(
+    "arguments", [["onboard", "--help"], ["plan", str(GROWTH)], ["show", "core"], ["onboard", str(CORE)]]
+)
+def test_commands_that_run_nothing_do_not_import_dagster(core_home: Home, arguments: list[str]) -> None:
+    """Dagster takes a second to import: help, plan, show, and onboarding what is complete answer without it."""
     code = (
         "import sys\nfrom sigma_dagster.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended\n"

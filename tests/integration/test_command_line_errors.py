@@ -35,7 +35,7 @@ def stored(home: Home) -> dict[str, list[object]]:
 
 # What stands in the file, and where, in which column and in what words it is refused.
 BAD_FILES = {
-    "missing column": ("symbol,quantity,entry_date\nAAPL,1,2020-06-10\n", 1, "entry_price", "missing"),
+    "missing column": ("symbol,entry_price,entry_date\nAAPL,1,2020-06-10\n", 1, "header", "no column quantity"),
     "duplicate header": ("symbol,Symbol,quantity,entry_price,entry_date\nA,A,1,1,2020-06-10\n", 1, "symbol", ""),
     "NaN": (HEADER + "AAPL,NaN,75.5,2020-06-10,,\n", 2, "quantity", "plain decimal"),
     "Infinity": (HEADER + "AAPL,Infinity,75.5,2020-06-10,,\n", 2, "quantity", "plain decimal"),
@@ -43,7 +43,7 @@ BAD_FILES = {
     "no quantity": (HEADER + "AAPL,0,75.5,2020-06-10,,\n", 2, "quantity", "no position"),
     "negative price": (HEADER + "AAPL,1,-3,2020-06-10,,\n", 2, "entry_price", "is below 0"),
     "bad date": (HEADER + "AAPL,1,3,2020-02-30,,\n", 2, "entry_date", "is not a date"),
-    "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "is not a date"),
+    "American date": (HEADER + "AAPL,1,3,06/10/2020,,\n", 2, "entry_date", "--dates mdy"),
     "date after as-of": (HEADER + "AAPL,1,3,2024-05-01,,\n", 2, "entry_date", "is after 2022-12-28"),
     "exit before entry": (HEADER + "AAPL,1,3,2020-06-10,2020-06-09,\n", 2, "exit_date", "is before the entry date"),
     "empty": ("", 0, "file", "is empty"),
@@ -70,8 +70,8 @@ def test_a_bad_holdings_file_is_refused_whole(
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x00\x01PNG" * 1000, b"\xff\xfe" + HEADER.encode("utf-16-le"), b"x" * (10 * 2**20 + 1)],
-    ids=["binary", "utf-16", "10 MB"],
+    [b"\x00\x01PNG" * 1000, b"PK\x03\x04" * 1000, b"x" * (10 * 2**20 + 1)],
+    ids=["binary", "archive", "10 MB"],
 )
 def test_junk_is_refused_quickly_and_in_words(core_home: Home, tmp_path: Path, data: bytes) -> None:
     """A file that is no table is refused by one sentence, not by a thousand errors."""

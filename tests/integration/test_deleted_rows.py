@@ -1,7 +1,7 @@
 """Rows that are deleted: after the next command, or tick of the sensor, Dagster shows what is stored and no more."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,16 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from resources import calendar
 from resources.database import deletions, portfolios
 from resources.database.deletions import delete_results
 from resources.database.tables import symbol_volatility
+from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration import sensors
 from sigma_dagster.orchestration.build import build_defs
 from tests.conftest import SMALL
-from tests.support.home import LAST, Home, lots
+from tests.support.home import LAST, TABLES, Home, lots
+from tests.support.sources import RecordedSource
 from tests.support.ui import PARTITIONS, asked_here
 
 #: Dagster's own, when it describes schedules to its webserver.
@@ -87,8 +90,9 @@ def test_the_sensor_follows_deletions_that_no_command_followed(home: Home) -> No
     services.database.engine.dispose()
     assert len(materialized(home, ASSETS[0])) == 5
     tick(home)
-    assert materialized(home, ASSETS[0]) == home.partitions_with_row(ASSETS[0]) == set()
-    assert shown(home, ASSETS[0])["numMaterialized"] == 0
+    kept = {"2022-12-27|book", "2022-12-28|book"}
+    assert materialized(home, ASSETS[0]) == home.partitions_with_row(ASSETS[0]) == kept
+    assert shown(home, ASSETS[0])["numMaterialized"] == 2
     tick(home)
     assert not noted(home)
 
@@ -122,3 +126,23 @@ def test_a_failed_partition_shows_as_failed_and_can_be_launched_again(home: Home
     home.onboard(lots("KO"))
     stats = shown(home, "symbol_volatility")
     assert (stats["numFailed"], stats["numMaterialized"]) == (0, 5)
+
+
+def test_what_a_planned_run_left_out_shows_as_failed_until_it_is_there(home: Home) -> None:
+    """Exactly the cells of the failed run that have no row, from the next look on; in vain again adds nothing."""
+    source = RecordedSource(broken=["KO"])
+    for _ in range(2):
+        with pytest.raises(BlockFailedError):
+            home.onboard(lots("AAPL KO"), source=source)
+        tick(home)
+    days = len(calendar.sessions(date(2022, 12, 1), LAST))  # of prices; results have five
+    for asset, failed, made in (("daily_prices", days, days), ("factor_exposures", 5, 5), ("symbol_volatility", 5, 5)):
+        stats = shown(home, asset)
+        assert (stats["numFailed"], stats["numMaterialized"], stats["numMaterializing"]) == (failed, made, 0), asset
+    with home.instance() as instance:
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        logs = [entry for run in instance.get_runs() for entry in instance.all_logs(run.run_id, of_type=kind)]
+    assert sum(entry.get_dagster_event().partition is not None for entry in logs) == days + 5 + 5
+    home.onboard(lots("AAPL KO"))
+    assert {shown(home, asset)["numFailed"] for asset in TABLES} == {0}
+    home.assert_records_are_rows()

@@ -14,8 +14,8 @@ from scipy import stats
 from assets import model_file
 from assets.factor_models import SAMPLE_5, FactorModel
 from assets.shared.look_back import MissingInputsError
-from sigma_dagster.portfolio import diagnosis
-from sigma_dagster.portfolio.diagnosis import Diagnosis
+from sigma_dagster.analysis import diagnosis
+from sigma_dagster.analysis.diagnosis import Diagnosis
 from tests.support.home import ROOT, Home
 
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"

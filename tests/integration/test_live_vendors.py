@@ -18,11 +18,12 @@ from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
 from tests.conftest_sources import everything_said
 from tests.support.home import PORTFOLIO_TABLES, RESULT_TABLES, TABLES, Home, assert_same, holdings
-from tests.support.live import KEY, Live, asked_of
+from tests.support.live import Live, asked_of
 from tests.support.vendors import alpha_vantage as answers
 from tests.support.vendors import tiingo as tiingo_answers
 from tests.support.vendors.alpha_vantage import AlphaVantage, Anything
 from tests.support.vendors.market import Market, simulated
+from tests.support.vendors.server import KEY
 from tests.support.vendors.tiingo import Tiingo
 
 #: `make test-slow`.

@@ -228,11 +228,11 @@ def raw(symbol: str, split_on: date) -> Edit:
     return at_price(symbol, lambda row: row.close * (4 if row.session < split_on else 1))
 
 
-def onboard_whole(home: Home, edit: Edit, **more: object) -> Tally:
+def onboard_whole(home: Home, edit: Edit, book: Sequence[Lot] = (), **more: object) -> Tally:
     """Onboard from a source that sends whole series, as files and Alpha Vantage do."""
     source = LiveSource(edit)
     source.whole_from = date(2021, 6, 1)
-    return home.onboard(BOOK, "book", source=source, **LONG, **more).tally  # type: ignore[arg-type]
+    return home.onboard(book or BOOK, "book", source=source, **LONG, **more).tally  # type: ignore[arg-type]
 
 
 SPLIT = date(2022, 12, 14)
@@ -298,6 +298,25 @@ def test_a_rebased_series_computes_nothing_again(home: Home) -> None:
     assert home.rows(*RESULT_TABLES) == results
     assert len(after) == 278 > len([row for row in rebased.asked if row[0] == "KO"])
     assert after == pytest.approx({day: close * 0.97 for day, close in before.items()}, rel=1e-12)
+
+
+def test_a_new_session_of_a_rebased_series_is_that_from_scratch(home: Home, other_home: Home) -> None:
+    """Symbols to 1e-12 on every session, and the portfolio on the new one. Its rows of before keep their weights: they
+    are those of the market value of their session, which a later dividend does not lower."""
+    rebased = at_price("KO", lambda row: row.close * 0.97)
+    home.onboard(lots("KO AMD"), source=LiveSource(), as_of=calendar.shift(LAST, -1))
+    before = home.rows("portfolio_factor_exposure", "portfolio_volatility")
+    onboard_whole(home, rebased, lots("KO AMD"))
+    onboard_whole(other_home, rebased, lots("KO AMD"))
+    for table in RESULT_TABLES:
+        name = "book" if table.startswith("portfolio") else None
+        chosen = [
+            [row for row in one.numbers(table, name) if not name or row["session"] == LAST.isoformat()]
+            for one in (home, other_home)
+        ]
+        assert_same(*chosen, 1e-12)
+    for table, rows in before.items():
+        assert set(rows) <= set(home.rows(table)[table])
 
 
 def test_another_security_under_the_ticker_is_refused(home: Home) -> None:

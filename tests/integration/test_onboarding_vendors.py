@@ -10,9 +10,9 @@ from assets.factor_models import US_6
 from resources.database.quota import DatabaseMeter
 from resources.sources.alpha_vantage import AlphaVantageSource
 from resources.sources.options import SourceOptions
-from tests.conftest_sources import KEY
 from tests.support.home import CORE, GROWTH, Home
 from tests.support.vendors.alpha_vantage import AlphaVantage, Anything
+from tests.support.vendors.server import KEY
 
 
 @pytest.fixture

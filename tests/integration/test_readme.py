@@ -67,6 +67,14 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) <= 25
 
 
+def test_a_dry_run_prints_what_the_readme_shows(full_home: Home) -> None:
+    """The example of a broker's file, every line."""
+    command = "sigma onboard tests/fixtures/brokers/schwab.csv --dry-run"
+    done = full_home.sigma("onboard", ROOT / command.split()[2], "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr + done.stdout).split() == _console(command).split()
+
+
 def _without_seconds(text: str) -> list[str]:
     lines = [re.sub(r"\d+\.\d", "S", line) if line.startswith("seconds") else line for line in text.splitlines()]
     return [re.sub(r" +", " ", line.strip()) for line in lines if line.strip()]
@@ -93,7 +101,7 @@ def _commands() -> list[str]:
 def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path) -> None:
     """In the order of the README, after the demo, beside its example file."""
     words = {"FILE": EXAMPLE, "[FILE]": EXAMPLE, "NAME": "mine", "SYMBOL": "AAPL", "SYMBOL...": "AAPL"}
-    words |= {"OLD": "KO", "NEW": "KO.X"}
+    words |= {"OLD": "KO", "NEW": "KO.X", "TO": "other"}
     for command in _commands():
         named = [words.get(word, word) for word in shlex.split(command)[1:]]
         done = full_home.sigma(*(desk / word if word == EXAMPLE else word for word in named))
@@ -241,6 +249,7 @@ def _is_data(path: str, data: Mapping[str, Any]) -> bool:
     "command",
     [
         "sigma onboard FILE --json",
+        "sigma onboard FILE --dry-run --json",
         "sigma plan --json",
         "sigma portfolios --json",
         "sigma symbols --json",
@@ -253,7 +262,10 @@ def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path
     """docs/json.md names every value, and no other."""
     file = tmp_path / "other.csv"
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\nBAC,1,30,2021-01-04\n")
-    words = {"plan": ["plan", str(file)], "FILE": [str(file)], "NAME": ["growth"], "SYMBOL": ["AAPL"]}
+    words: dict[str, list[str]] = {"--dry-run": ["--dry-run"]}
+    if "--dry-run" in command:
+        file.write_text("Ticker,Shares,Memo\nAAPL,1,x\nPending activity,,\n")
+    words |= {"plan": ["plan", str(file)], "FILE": [str(file)], "NAME": ["growth"], "SYMBOL": ["AAPL"]}
     done = full_home.sigma(*(argument for word in command.split()[1:] for argument in words.get(word, [word])))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)

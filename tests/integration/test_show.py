@@ -19,8 +19,8 @@ from assets.factor_models import SAMPLE_5, FactorModel
 from assets.numerics.value_at_risk import LOSSES
 from resources.database import portfolios
 from resources.sources.base import PriceRow
-from sigma_dagster.portfolio import risk
-from sigma_dagster.portfolio.risk import Risk
+from sigma_dagster.analysis import risk
+from sigma_dagster.analysis.risk import Risk
 from tests.support.home import CORE, LAST, ROOT, Home, lot
 from tests.support.sources import RecordedSource, at_price, without
 

@@ -1,5 +1,6 @@
 """The price source `alpha_vantage` against a pretended vendor, over HTTP: what it asks, what it makes of answers."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,11 +19,11 @@ from resources.sources.base import (
     UnknownSymbolError,
 )
 from resources.sources.options import SourceOptions, account
-from tests.conftest_sources import KEY, Options, everything_said
+from tests.conftest_sources import Options, everything_said, refusal
 from tests.support.vendors import alpha_vantage as vendor_answers
-from tests.support.vendors.alpha_vantage import AlphaVantage, cells, series_of
+from tests.support.vendors.alpha_vantage import SCENARIOS, AlphaVantage, series_of
 from tests.support.vendors.market import archive
-from tests.support.vendors.server import FAULTS, Reply, told
+from tests.support.vendors.server import FAULTS, KEY, Reply
 
 EVENING = date(2013, 3, 1)
 LONG_AGO = date(2012, 1, 3)
@@ -173,52 +174,26 @@ def test_what_is_no_symbol_is_not_asked(vendor: AlphaVantage, source: AlphaVanta
 # --- what answers mean
 
 
-@pytest.mark.parametrize(
-    ("reply", "error", "message"),
-    [
-        (vendor_answers.E2, SourceUnavailableError, "refuses the key; check ALPHAVANTAGE_API_KEY"),
-        (vendor_answers.E2_INFORMATION, SourceUnavailableError, "refuses the key; check ALPHAVANTAGE_API_KEY"),
-        (vendor_answers.E3, SourceError, "does not understand"),
-        (vendor_answers.e4(KEY), QuotaSpentError, "25 requests a day"),
-        (vendor_answers.E7, SourceUnavailableError, "SIGMA_ALPHA_VANTAGE_PLAN=free"),
-        (vendor_answers.E8, SourceUnavailableError, "SIGMA_ALPHA_VANTAGE_PLAN=free"),
-        (vendor_answers.E9, SourceUnavailableError, "refuses the key; check ALPHAVANTAGE_API_KEY"),
-        (told({}), SourceError, "without anything in it"),
-        (told(None), SourceError, "without anything in it"),
-        (told([]), SourceError, "without anything in it"),
-        (told({"surprise": 1}), SourceError, "does not understand"),
-        (told({"Time Series (Daily)": {"2013-03-01": {}}}), SourceError, "without its description"),
-        (FAULTS["redirect"], SourceUnavailableError, "another address, which is not followed"),
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if scenario.error])
 def test_an_answer_that_no_retry_helps_is_one_request_and_one_clear_error(
-    vendor: AlphaVantage, settings: SourceOptions, reply: Reply, error: type[Exception], message: str
+    vendor: AlphaVantage, settings: SourceOptions, name: str
 ) -> None:
-    """Never retried; the message says what to do, and nothing that led to it knows the key."""
-    vendor.say("IBM", always=reply)
+    """Never retried; the message says what to do, and nothing that led to it knows the key. Numbers are never guessed:
+    one bad cell refuses the series."""
+    scenario = SCENARIOS[name]
+    vendor.say("IBM", always=scenario.reply)
     source = AlphaVantageSource(replace(settings, alpha_vantage_plan="premium"))
-    with pytest.raises(error, match=message) as caught:
-        source.fetch("IBM", EVENING, EVENING)
-    assert type(caught.value) is error
+    error = refusal(source)
+    assert type(error) is scenario.error
+    assert re.search(scenario.message, str(error))
     assert len(vendor.asked) == source.calls == 1
-    assert KEY not in everything_said(caught.value)
+    assert KEY not in everything_said(error)
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        vendor_answers.E5,
-        vendor_answers.E6,
-        vendor_answers.E10,
-        vendor_answers.E11,
-        *(FAULTS[name] for name in ("500", "503", "html", "empty", "truncated", "short", "reset", "stall")),
-        Reply(429, b"{}"),
-        Reply(500, series_of("IBM", []).body),
-    ],
-)
-def test_what_passes_is_asked_again(vendor: AlphaVantage, settings: SourceOptions, reply: Reply) -> None:
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if not scenario.error])
+def test_what_passes_is_asked_again(vendor: AlphaVantage, settings: SourceOptions, name: str) -> None:
     """Throttles, broken connections and bodies, server errors: the next answer counts, and each attempt is counted."""
-    vendor.say("IBM", reply)
+    vendor.say("IBM", SCENARIOS[name].reply)
     source = AlphaVantageSource(replace(settings, timeout=0.5))
     assert source.fetch("IBM", EVENING, EVENING)[-1].session == EVENING
     assert len(vendor.asked) == source.calls == 2
@@ -265,37 +240,6 @@ def test_a_series_beside_a_notice_counts(vendor: AlphaVantage, source: PriceSour
     )
     vendor.say("IBM", Reply(200, answer, "text/plain"))
     assert len(source.fetch("IBM", EVENING, EVENING)) == 3
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("4. close", "None", "'None' as the close of 2013-03-01"),
-        ("4. close", "-3.0", "'-3.0' as the close"),
-        ("4. close", "0.0", "'0.0' as the close"),
-        ("1. open", "nan", "'nan' as the open"),
-        ("6. volume", "inf", "'inf' as the volume"),
-        ("7. dividend amount", "None", "'None' as the dividend"),
-    ],
-)
-def test_a_cell_that_is_no_number_refuses_the_series(
-    vendor: AlphaVantage, source: PriceSource, field: str, value: str, message: str
-) -> None:
-    """Nothing is guessed: the error names cell, session and value, and only this symbol fails."""
-    row = vendor.market.rows["IBM"][-1]
-    day = {row.session.isoformat(): cells(row, True) | {field: value}}
-    vendor.say("IBM", told({"Meta Data": {}, "Time Series (Daily)": day}))
-    with pytest.raises(SourceError, match=message) as caught:
-        source.fetch("IBM", EVENING, EVENING)
-    assert not isinstance(caught.value, SourceUnavailableError)
-
-
-def test_a_session_that_comes_twice_refuses_the_series(vendor: AlphaVantage, source: PriceSource) -> None:
-    """Which of the two is right cannot be known."""
-    cell = b'"2013-03-01": {"4. close": "1.0"}'
-    vendor.say("IBM", Reply(200, b'{"Meta Data": {}, "Time Series (Daily)": {%b, %b}}' % (cell, cell)))
-    with pytest.raises(SourceError, match="2013-03-01 twice"):
-        source.fetch("IBM", EVENING, EVENING)
 
 
 def test_the_order_of_an_answer_does_not_matter(vendor: AlphaVantage, source: PriceSource) -> None:

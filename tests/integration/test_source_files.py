@@ -1,6 +1,9 @@
 """The price source `files`: layouts, changes, errors that name their place, and a file that is larger than memory."""
 
+import itertools
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -115,6 +118,12 @@ ADJUSTED = PriceRow(date(2013, 3, 1), None, None, None, 20.5, None, 0.0, 1.0)
             "2013-03-01,40,42,39,41,20.5,7,0.3,2.0\n",
             PriceRow(date(2013, 3, 1), 40.0, 42.0, 39.0, 41.0, 7.0, 0.3, 2.0),
         ),
+        # As a spreadsheet saves it: a mark in front, capitals, quotes, blank lines.
+        (
+            "all.csv",
+            '\ufeff"SYMBOL","Date","CLOSE"\r\n"AAPL","2013-03-01","20.5"\r\n\r\n',
+            ADJUSTED,
+        ),
         # What pandas writes with its index, and of a frame whose index has no name.
         ("all.csv", ",symbol,date,close\n0,AAPL,2013-03-01,20.5\n", ADJUSTED),
         ("wide.csv", ",AAPL\n2013-03-01,20.5\n", ADJUSTED),
@@ -156,6 +165,29 @@ def test_frames_of_yfinance_are_recognised(
     expected = frame.xs("BRK-B", axis=1, level="Ticker")["Close" if adjusted else "Adj Close"]
     assert list(closes(source, "BRK.B").values()) == expected.to_list()
     assert all((row.dividend, row.split) == (0.0, 1.0) for row in source.fetch("BRK.B", *ALWAYS))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_frame_of_yfinance_with_one_ticker(folder: Path, make: Make, kind: str) -> None:
+    """It has two levels as well; with one level it is told by the name of its file."""
+    frame = yfinance_frame(by_ticker=False, adjusted=True).xs("AAPL", axis=1, level="Ticker", drop_level=False)
+    getattr(frame, f"to_{kind}")(folder / f"download.{kind}")
+    flat = frame.droplevel("Ticker", axis=1)
+    getattr(flat, f"to_{kind}")(folder / f"BRK-B.{kind}")
+    source = make()
+    assert source.symbols() == ["AAPL", "BRK.B"]
+    assert source.fetch("AAPL", *ALWAYS) == source.fetch("BRK.B", *ALWAYS)
+    assert list(closes(source, "AAPL").values()) == flat["Close"].to_list()
+
+
+def test_a_name_without_a_row_is_no_symbol(folder: Path, make: Make) -> None:
+    """A column of categories keeps those that no row has, as after a filter."""
+    frame = pd.DataFrame({"symbol": ["IBM", "KO"], "date": DAYS[:2], "close": [5.0, 6.0]})
+    frame["symbol"] = frame["symbol"].astype("category")
+    frame[frame["symbol"] == "KO"].to_parquet(folder / "all.parquet", index=False)
+    source = make()
+    assert source.symbols() == ["KO"]
+    assert closes(source, "KO") == {"2013-02-28": 6.0}
 
 
 @pytest.mark.parametrize("dates", ["date", "timestamp", "zone", "text"])
@@ -266,6 +298,7 @@ def test_a_wrong_cell_of_a_wide_file_fails_its_column_only(make: Make) -> None:
         ("my prices 2013.csv", "date,close\n2013-03-01,5\n", "'my prices 2013' is not a symbol"),
         ("all.csv", "", "all.csv: is empty"),
         ("all.parquet", "no parquet", "all.parquet: is no Parquet file that can be read"),
+        ("all.parquet", "PAR1" + "x" * 500, "all.parquet: is no Parquet file that can be read"),
     ],
 )
 def test_a_file_that_cannot_be_read_at_all_is_named(make: Make, name: str, text: str, message: str) -> None:
@@ -275,6 +308,47 @@ def test_a_file_that_cannot_be_read_at_all_is_named(make: Make, name: str, text:
         source.symbols()
     assert message in str(caught.value)
     assert str(caught.value).startswith("SIGMA_PRICE_FILES=")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_text_that_is_not_utf_8_says_what_to_save(folder: Path, make: Make, encoding: str) -> None:
+    """As a spreadsheet's "Unicode text" is."""
+    (folder / "all.csv").write_bytes("symbol,date,close,\u00e9\nIBM,2013-03-01,5,1\n".encode(encoding))
+    with pytest.raises(SourceUnavailableError, match=r"all.csv: is not UTF-8 text; save it as CSV in UTF-8"):
+        make().symbols()
+
+
+def test_half_a_parquet_file_is_refused(folder: Path, make: Make) -> None:
+    """A copy that was cut off."""
+    path = folder / "all.parquet"
+    pd.DataFrame({"symbol": ["IBM"], "date": DAYS[:1], "close": [5.0]}).to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SourceUnavailableError, match=r"all.parquet: is no Parquet file that can be read"):
+        make().symbols()
+
+
+def test_a_file_that_is_still_written_is_refused(folder: Path, make: Make) -> None:
+    """Half of a file would be stored as sessions without a price."""
+    path, done = folder / "all.csv", threading.Event()
+    path.write_text(LONG + "".join(f"S{i},2013-03-01,1,,,,,,\n" for i in range(200_000)))
+
+    def write() -> None:
+        with path.open("a") as file:
+            for i in itertools.count():
+                if done.wait(0.001):
+                    return
+                file.write(f"T{i},2013-03-01,1,,,,,,\n")
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(SourceUnavailableError, match=r"all.csv: changed while it was read; ask again"):
+            make().symbols()
+    finally:
+        done.set()
+        writer.join()
+    assert len(make().symbols()) >= 200_000
 
 
 def test_a_symbol_in_two_files_is_refused(make: Make) -> None:
@@ -305,6 +379,19 @@ def test_a_changed_file_is_read_again(make: Make, folder: Path) -> None:
     assert (source.symbols(), source.latest_session()) == (["IBM", "KO"], date(2013, 3, 5))
     (folder / "KO.csv").unlink()
     assert source.symbols() == ["IBM"]
+
+
+def test_a_change_that_keeps_time_and_size_is_noticed(make: Make, folder: Path) -> None:
+    """As a copy that preserves the time of its original; stored series too."""
+    source = make(IBM__csv="date,close\n2013-03-01,5\n")
+    stat = (folder / "IBM.csv").stat()
+    assert closes(source, "IBM") == {"2013-03-01": 5.0}
+    source.stored(["IBM"])
+    time.sleep(0.02)  # the clock of a file system ticks in milliseconds
+    make(IBM__csv="date,close\n2013-03-01,6\n")
+    os.utime(folder / "IBM.csv", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert source.changed(["IBM"]) == ["IBM"]
+    assert closes(source, "IBM") == {"2013-03-01": 6.0}
 
 
 def test_it_says_which_stored_series_have_changed(make: Make, folder: Path) -> None:

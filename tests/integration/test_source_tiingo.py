@@ -1,5 +1,6 @@
 """The price source `tiingo` against a pretended vendor, over HTTP."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -10,18 +11,16 @@ from resources import calendar
 from resources.sources.base import (
     PriceSource,
     QuotaSpentError,
-    SourceError,
     SourceSettingError,
     SourceUnavailableError,
-    UnknownSymbolError,
 )
 from resources.sources.options import SourceOptions
 from resources.sources.tiingo import TiingoSource
-from tests.conftest_sources import KEY, Options, everything_said
+from tests.conftest_sources import Options, everything_said, refusal
 from tests.support.vendors import tiingo as vendor_answers
 from tests.support.vendors.market import archive
-from tests.support.vendors.server import FAULTS, Reply, told
-from tests.support.vendors.tiingo import Tiingo, cells
+from tests.support.vendors.server import FAULTS, KEY
+from tests.support.vendors.tiingo import SCENARIOS, Tiingo
 
 EVENING = date(2013, 3, 1)
 
@@ -76,39 +75,24 @@ def test_a_share_class_is_written_with_a_dash(vendor: Tiingo, source: PriceSourc
     assert vendor.asked[0].path == "/tiingo/daily/BRK-B/prices"
 
 
-@pytest.mark.parametrize(
-    ("reply", "error", "message"),
-    [
-        (vendor_answers.NO_KEY, SourceUnavailableError, "refuses the key; check SIGMA_TIINGO_KEY"),
-        (vendor_answers.NO_PERMISSION, SourceUnavailableError, "refuses the key; check SIGMA_TIINGO_KEY"),
-        (vendor_answers.NOT_FOUND, UnknownSymbolError, "'IBM' is unknown to the price source 'tiingo'"),
-        (vendor_answers.TOO_MANY, QuotaSpentError, "50 requests an hour"),
-        (vendor_answers.RUN_OVER, QuotaSpentError, "50 requests an hour"),
-        (told("You have run over your 500 symbol look up for this month."), QuotaSpentError, "takes no more requests"),
-        (Reply(400, b"bad dates"), SourceError, "status 400"),
-        (told({}), SourceError, "does not understand"),
-        (told("surprise"), SourceError, "does not understand"),
-        (told([{"date": "yesterday"}]), SourceError, "'yesterday' where a date"),
-        (told(["x"]), SourceError, "'x' where a date"),
-        (FAULTS["redirect"], SourceUnavailableError, "another address, which is not followed"),
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if scenario.error])
 def test_an_answer_that_no_retry_helps_is_one_request_and_one_clear_error(
-    vendor: Tiingo, source: PriceSource, reply: Reply, error: type[Exception], message: str
+    vendor: Tiingo, source: PriceSource, name: str
 ) -> None:
-    """Never retried; nothing that led to the error knows the key."""
-    vendor.say("*", always=reply)
-    with pytest.raises(error, match=message) as caught:
-        source.fetch("IBM", EVENING, EVENING)
-    assert type(caught.value) is error
+    """Never retried; nothing that led to the error knows the key. One cell that is no number refuses the series."""
+    scenario = SCENARIOS[name]
+    vendor.say("*", always=scenario.reply)
+    error = refusal(source)
+    assert type(error) is scenario.error
+    assert re.search(scenario.message, str(error))
     assert len(vendor.asked) == source.calls == 1
-    assert KEY not in everything_said(caught.value)
+    assert KEY not in everything_said(error)
 
 
-@pytest.mark.parametrize("name", ["500", "503", "html", "empty", "truncated", "short", "null", "reset", "stall"])
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if not scenario.error])
 def test_what_passes_is_asked_again(vendor: Tiingo, settings: SourceOptions, name: str) -> None:
     """The next answer counts, and both attempts are counted."""
-    vendor.say("IBM", FAULTS[name])
+    vendor.say("IBM", SCENARIOS[name].reply)
     source = TiingoSource(replace(settings, timeout=0.5))
     assert source.fetch("IBM", EVENING, EVENING)[-1].session == EVENING
     assert len(vendor.asked) == source.calls == 2
@@ -121,16 +105,6 @@ def test_what_does_not_pass_ends_after_four_attempts(vendor: Tiingo, source: Pri
         source.fetch("IBM", EVENING, EVENING)
     assert len(vendor.asked) == source.calls == 4
     assert KEY not in everything_said(caught.value)
-
-
-@pytest.mark.parametrize(("field", "value"), [("close", None), ("close", 0), ("open", -1.0), ("divCash", "0.5")])
-def test_a_cell_that_is_no_number_refuses_the_series(
-    vendor: Tiingo, source: PriceSource, field: str, value: object
-) -> None:
-    """The error names cell, session and value."""
-    vendor.say("IBM", told([cells(vendor.market.rows["IBM"][-1]) | {field: value}]))
-    with pytest.raises(SourceError, match=f"{value!r} as the {field} of 2013-03-01"):
-        source.fetch("IBM", EVENING, EVENING)
 
 
 def test_no_row_is_no_error(vendor: Tiingo, source: PriceSource) -> None:

@@ -1,5 +1,6 @@
 """The price source `yahoo` against a pretended vendor, over HTTP and through yfinance."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,16 +18,15 @@ from resources.sources.base import (
     QuotaSpentError,
     SourceError,
     SourceSettingError,
-    SourceUnavailableError,
     UnknownSymbolError,
 )
 from resources.sources.options import SourceOptions
 from resources.sources.yahoo import YahooSource
-from tests.conftest_sources import Options
+from tests.conftest_sources import Options, refusal
 from tests.support.vendors import yahoo as vendor_answers
 from tests.support.vendors.market import archive
-from tests.support.vendors.server import FAULTS, Reply, told
-from tests.support.vendors.yahoo import Yahoo, opening
+from tests.support.vendors.server import Reply
+from tests.support.vendors.yahoo import SCENARIOS, Yahoo, opening
 
 EVENING = date(2013, 3, 1)
 MONTH_AGO = date(2013, 2, 1)
@@ -146,36 +146,15 @@ def test_the_home_of_the_user_is_left_alone(settings: SourceOptions, tmp_path: P
 # --- answers that are none
 
 
-@pytest.mark.parametrize(
-    ("reply", "error", "message"),
-    [
-        (vendor_answers.NOT_FOUND, UnknownSymbolError, "'IBM' is unknown to the price source 'yahoo'"),
-        (vendor_answers.TOO_MANY, QuotaSpentError, "takes no more requests from this address for now"),
-        (vendor_answers.BAD_CRUMB, SourceError, "nothing of use for IBM .status 401.; ask again later"),
-        (FAULTS["500"], SourceError, "Yahoo answered with status 500"),
-        (FAULTS["503"], SourceError, "Yahoo answered with status 503"),
-        (FAULTS["html"], SourceError, "Yahoo is down for now"),
-        (FAULTS["empty"], SourceError, "nothing of use"),
-        (FAULTS["{}"], SourceError, "nothing of use"),
-        (FAULTS["null"], SourceError, "nothing of use"),
-        (FAULTS["[]"], SourceError, "nothing of use"),
-        (FAULTS["truncated"], SourceError, "nothing of use"),
-        (told({"chart": {"result": [{"meta": {"currency": "USD"}}]}}), SourceError, "exchangeTimezoneName None"),
-        (told({"chart": {"result": [{}], "error": None}}), SourceError, "not made as expected"),
-        (told({"chart": {"result": [], "error": None}}), SourceError, "refuses IBM"),
-        (FAULTS["reset"], SourceUnavailableError, "could not be reached"),
-        (FAULTS["stall"], SourceUnavailableError, "could not be reached"),
-    ],
-)
-def test_each_failure_is_told_from_an_absence(
-    vendor: Yahoo, settings: SourceOptions, reply: Reply, error: type[Exception], message: str
-) -> None:
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_each_failure_is_told_from_an_absence(vendor: Yahoo, settings: SourceOptions, name: str) -> None:
     """yfinance makes an empty table of all of them, `possibly delisted`."""
-    vendor.say("IBM", always=reply)
+    scenario = SCENARIOS[name]
+    vendor.say("IBM", always=scenario.reply)
     source = YahooSource(replace(settings, timeout=0.5))
-    with pytest.raises(error, match=message) as caught:
-        source.fetch("IBM", MONTH_AGO, EVENING)
-    assert type(caught.value) is error
+    error = refusal(source)
+    assert type(error) is scenario.error
+    assert re.search(scenario.message, str(error))
     assert source.calls == 1
 
 

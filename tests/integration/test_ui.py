@@ -144,6 +144,15 @@ def test_a_skipped_partition_shows_its_row_still(core_home: Home, asset: str, ke
     assert core_home.totals(asset)["records_skipped_cached"] == (275 if asset.endswith("_prices") else 2)
 
 
+def test_a_single_partition_that_is_skipped_shows_its_row_still(core_home: Home) -> None:
+    """One partition is launched in another way than a range: by its name."""
+    run = core_home.materialize("factor_exposures", "2022-12-28|KO", "2022-12-28|KO")
+    assert run.success
+    (metadata,) = shown(run, "factor_exposures").values()
+    assert metadata["skipped"] is True
+    assert {"beta_market", "r_squared"} <= metadata.keys()
+
+
 def test_a_planned_run_reports_its_totals_on_its_step(core_home: Home) -> None:
     """No partition among others carries them: the step's output does, and its rates have four digits."""
     with core_home.instance() as instance:

@@ -126,7 +126,7 @@ class Home:
         source: PriceSource | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize assets over a range of partitions as the Dagster UI does: Dagster records them itself."""
+        """Materialize assets over a range of partitions, or one, as the Dagster UI does: Dagster records them."""
         services, names = self.environment(source), assets.split()
         defs = build_defs(services)
         dimension = BY_NAME[names[0]].dimension
@@ -134,10 +134,12 @@ class Home:
             keys = [key.split("|")[1] for key in (first, last)]
             instance.add_dynamic_partitions(dimension, list(dict.fromkeys(keys)))
             try:
+                ends = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
                 return defs.resolve_implicit_global_asset_job_def().execute_in_process(
                     instance=instance,
                     asset_selection=[dg.AssetKey(name) for name in names],
-                    tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
+                    partition_key=first if first == last else None,
+                    tags={} if first == last else ends,
                     run_config={
                         "ops": {name: {"config": dict(config or {})} for name in names},
                         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

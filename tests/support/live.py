@@ -1,6 +1,6 @@
 """A home whose prices come from a pretended vendor, over HTTP, on the evening of whatever day a test says it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -13,15 +13,22 @@ from resources.sources.alpha_vantage import AlphaVantageSource
 from resources.sources.base import PriceSource
 from resources.sources.options import SourceOptions
 from resources.sources.tiingo import TiingoSource
+from resources.sources.yahoo import YahooSource
 from sigma_dagster.orchestration.compute import compute
 from sigma_dagster.planning.work import Tally
 from sigma_dagster.services import Services
 from tests.support.home import Home, lots
 from tests.support.vendors.alpha_vantage import AlphaVantage
-from tests.support.vendors.server import Asked
+from tests.support.vendors.server import KEY, Asked
 from tests.support.vendors.tiingo import Tiingo
+from tests.support.vendors.yahoo import Yahoo
 
-KEY = "K3Y/THAT+NOBODY=SEES"
+Seller = AlphaVantage | Tiingo | Yahoo
+_SOURCES: dict[type[Seller], Callable[[SourceOptions], PriceSource]] = {
+    AlphaVantage: AlphaVantageSource,
+    Tiingo: TiingoSource,
+    Yahoo: YahooSource,
+}
 
 
 @dataclass
@@ -29,26 +36,31 @@ class Live:
     """A home and its vendor; it is the evening of the session `today`."""
 
     home: Home
-    vendor: AlphaVantage | Tiingo
+    vendor: Seller
     today: date
     model: FactorModel = SAMPLE_5
+    plan: str = "auto"  # of Alpha Vantage
+    timeout: float = 30.0
 
     def services(self) -> Services:
         """The parts that every command works with, the source with short pauses and the day's clock."""
         now = datetime.combine(self.today, datetime.min.time(), calendar.NEW_YORK).replace(hour=20).astimezone(UTC)
         meter = DatabaseMeter(self.home.environment().database)
-        url = self.vendor.url if isinstance(self.vendor, Tiingo) else self.vendor.address
+        url = self.vendor.address if isinstance(self.vendor, AlphaVantage) else self.vendor.url
         options = SourceOptions(
             meter=meter,
             pace=0.001,
             now=lambda: now,
+            timeout=self.timeout,
+            cache=self.home.path / "cache",
             alpha_vantage_key=KEY,
             alpha_vantage_url=url,
+            alpha_vantage_plan=self.plan,
             tiingo_key=KEY,
             tiingo_url=url,
+            yahoo_url=url,
         )
-        source: PriceSource = (TiingoSource if isinstance(self.vendor, Tiingo) else AlphaVantageSource)(options)
-        return self.home.environment(source, self.model)
+        return self.home.environment(_SOURCES[type(self.vendor)](options), self.model)
 
     def onboard(self, held: str | Sequence[Lot], name: str = "book") -> list[Asked]:
         """Onboard a portfolio, and give what the vendor was asked."""

@@ -323,7 +323,7 @@ def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(databa
         (position, {"quantity": 0.0}),
         (position, {"entry_price": -1.0}),
         (position, {"exit_date": date(2020, 1, 1)}),
-        (position, {"asset_class": "cash"}),
+        (position, {"asset_class": "option"}),
     ],
 )
 def test_the_tables_refuse_what_no_program_may_store(
@@ -442,6 +442,22 @@ def test_a_large_write_leaves_the_indexes_as_they_were(database: Database) -> No
         with database.read() as connection:
             stored_closes = sa.select(daily_price.c.close, sa.func.count()).group_by(daily_price.c.close)
             assert connection.execute(stored_closes).all() == [(close, 2_000)]
+
+
+def test_every_value_of_a_large_write_is_stored_where_it_belongs(database: Database) -> None:
+    """However many rows go with a statement, each keeps its own numbers and absences, and replaces its like."""
+    names, rng = [f"S{i:04}" for i in range(1_777)], np.random.default_rng(9)
+    for _ in range(2):
+        close, volume = rng.random(len(names)) + 1.0, rng.random(len(names))
+        volume[::7] = np.nan
+        columns = {"symbol": names, "session": ["2022-12-28"] * len(names), "source": ["test"] * len(names)}
+        with database.write() as connection:
+            assert bulk.upsert(connection, daily_price, {**columns, "close": close, "volume": volume}) == len(names)
+        with database.read() as connection:
+            query = sa.select(daily_price.c.symbol, daily_price.c.close, daily_price.c.volume)
+            found = [tuple(one) for one in connection.execute(query.order_by(daily_price.c.symbol))]
+        expected = zip(names, close.tolist(), [None if np.isnan(one) else one for one in volume], strict=True)
+        assert found == list(expected)
 
 
 def test_zero_and_none_are_stored_as_such(database: Database) -> None:

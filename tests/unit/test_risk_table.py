@@ -8,9 +8,9 @@ from io import StringIO
 import pytest
 
 from assets.numerics.value_at_risk import LOSSES, Exceedances
+from sigma_dagster.analysis.risk import Position, Risk, RiskSplit
 from sigma_dagster.cli import render_risk
 from sigma_dagster.cli.output import Terminal
-from sigma_dagster.portfolio.risk import Position, Risk, RiskSplit
 
 NOTHING = Risk(
     portfolio="p",

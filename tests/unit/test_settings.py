@@ -1,5 +1,6 @@
 """The settings: every variable has a default, a rule, and a message that names it."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.look_back import price_sessions
 from resources import calendar
+from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
 
 
@@ -72,15 +74,38 @@ def test_a_bad_value_is_named_with_its_variable(name: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("SIGMA_START_DATE", "1980-01-01", "a date from 1992-01-02 on"),
+        ("SIGMA_START_DATE", "1980-01-01", "a date from 1992-01-02 to 2040-12-31"),
+        ("SIGMA_START_DATE", "2041-01-02", "a date from 1992-01-02 to 2040-12-31"),
+        ("SIGMA_AS_OF", "1066-10-14", "a date from 1992-01-02 to 2040-12-31"),
         ("SIGMA_HOME", "~nosuchuser/x", "no such home directory"),
+        ("SIGMA_PRICE_FILES", "~nosuchuser/x", "no such home directory"),
+        ("TZ", "Nowhere/Nope", "a time zone is needed"),
+        ("TZ", "/etc/passwd", "a time zone is needed"),
+        ("TZ", "America", "a time zone is needed"),
+        ("TZ", "../UTC", "a time zone is needed"),
         ("SIGMA_PRELOAD_SYMBOLS", "AAPL,K O!", "is not a symbol"),
     ],
 )
 def test_what_would_fail_later_is_refused_where_it_is_read(name: str, value: str, rule: str) -> None:
-    """G2: a first partition that the calendar cannot look back from, a home of nobody, a symbol that is none."""
+    """G2: a date that the calendar cannot look back from, a home of nobody, no symbol, a time zone taken for UTC."""
     with pytest.raises(SettingsError, match=f"{name}.*{rule}"):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize("zone", ["", "UTC", ":Europe/Zurich", "EST5EDT", "<-03>3", "CET-1CEST,M3.5.0,M10.5.0/3"])
+def test_every_form_of_a_time_zone_is_taken(zone: str) -> None:
+    """G2: only what the C library itself would not know is refused."""
+    assert Settings.from_environment({"TZ": zone}) == Settings.from_environment({})
+
+
+def test_more_sessions_than_the_calendar_can_look_back_from_are_refused(tmp_path: Path) -> None:
+    """G2: the message names the variable and the most that is possible; that many have their look-back."""
+    made = Settings.from_environment({"SIGMA_HOME": str(tmp_path), "SIGMA_HISTORY_SESSIONS": "10000"})
+    with pytest.raises(SettingsError, match=r"SIGMA_HISTORY_SESSIONS=10000: at most 7,807 is possible") as caught:
+        Services.of(made).first_date(date(2022, 12, 28))
+    assert "from 1992-01-02 to 2022-12-28" in str(caught.value)
+    most = Services.of(replace(made, history_sessions=7807))
+    assert most.first_date(date(2022, 12, 28)) == date(1992, 1, 2)
 
 
 def test_results_of_the_first_possible_partition_can_look_back() -> None:

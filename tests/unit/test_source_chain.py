@@ -12,10 +12,10 @@ from resources.sources.chain import Chain, Fetched, estimates, fetch_from
 from resources.sources.options import SourceOptions
 from resources.sources.registry import price_sources
 from resources.sources.sample import SampleSource
-from tests.conftest_sources import KEY, Options
+from tests.conftest_sources import Options
 from tests.support.vendors.alpha_vantage import AlphaVantage
 from tests.support.vendors.market import archive
-from tests.support.vendors.server import FAULTS
+from tests.support.vendors.server import FAULTS, KEY
 from tests.support.vendors.tiingo import Tiingo
 
 EVENING = date(2013, 3, 1)

@@ -4,8 +4,9 @@ from io import StringIO
 
 import pytest
 
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.cli.output import Terminal, visible
-from sigma_dagster.cli.tables import counted, print_table
+from sigma_dagster.cli.tables import print_table
 
 HEADER = ("portfolio", "lots", "first entry", "imported as of")
 ROWS = [("core", "10", "2021-01-04", "2022-12-28"), ("x" * 64, "1,234", "2020-06-10", "2022-12-28")]

@@ -4,12 +4,19 @@
 """
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from resources import calendar
-from resources.sources.base import PriceRow
+from resources.sources.base import (
+    PriceRow,
+    QuotaSpentError,
+    SourceError,
+    SourceUnavailableError,
+    UnknownSymbolError,
+)
+from resources.sources.guard import RefusedPricesError
 from tests.support.vendors.market import Market, simulated
-from tests.support.vendors.server import Asked, Reply, Vendor, told
+from tests.support.vendors.server import FAULTS, KEY, Asked, Reply, Vendor, faults, passing, refused, told
 
 _THANKS = "Thank you for using Alpha Vantage! "
 _PLANS = "You may subscribe to any of the premium plans at https://www.alphavantage.co/premium/ to "
@@ -166,6 +173,63 @@ def events_of(symbol: str, happened: list[tuple[PriceRow, float]], day: str, val
     data = [{day: row.session.isoformat(), "payment_date": "None", value: str(amount)} for row, amount in happened]
     return told({"symbol": symbol, "data": data[::-1]})
 
+
+_DAY = date(2013, 3, 1)
+_ROW = PriceRow(_DAY, 10.0, 11.0, 9.0, 10.0, 1000.0, 0.0, 1.0)
+
+
+def _with(**values: str) -> Reply:
+    """A series of one session with other cells: `c4_close` is `4. close`."""
+    named = {name[1] + ". " + name[3:].replace("_", " "): value for name, value in values.items()}
+    return told({"Meta Data": {}, "Time Series (Daily)": {_DAY.isoformat(): cells(_ROW, True) | named}})
+
+
+def _on(day: date) -> Reply:
+    return series_of("IBM", [_ROW, _ROW._replace(session=day)], adjusted=True)
+
+
+_TWICE = b'{"Meta Data": {}, "Time Series (Daily)": {%b, %b}}' % ((b'"2013-03-01": {"4. close": "1.0"}',) * 2)
+_CSV = b"timestamp,open,high,low,close,volume\r\n2013-03-01,10,11,9,10,1000\r\n"
+
+#: All that may go wrong with an answer.
+SCENARIOS = {
+    **passing({"E5": E5, "E6": E6, "E10": E10, "E11": E11}),
+    **passing(faults("500", "503", "html", "empty", "truncated", "short", "reset", "stall")),
+    **passing(
+        {
+            "429": Reply(429, b"{}"),
+            "500 with a good body": Reply(500, series_of("IBM", [_ROW], adjusted=True).body),
+            "csv": Reply(200, _CSV, "application/x-download"),
+        }
+    ),
+    **refused(UnknownSymbolError, "is unknown to the price source 'alpha_vantage'", {"E1": E1}),
+    **refused(
+        SourceUnavailableError,
+        "refuses the key; check ALPHAVANTAGE_API_KEY",
+        {"E2": E2, "E2 as Information": E2_INFORMATION, "E9": E9},
+    ),
+    **refused(QuotaSpentError, "25 requests a day", {"E4": e4(KEY)}),
+    **refused(
+        SourceUnavailableError,
+        "what a (premium plan is for; set SIGMA_ALPHA_VANTAGE_PLAN=free|free plan is for; take another source)",
+        {"E7": E7, "E8": E8},
+    ),
+    **refused(SourceUnavailableError, "another address, which is not followed", faults("redirect")),
+    **refused(SourceError, "without anything in it", {"E12": FAULTS["{}"], **faults("null", "[]")}),
+    **refused(SourceError, "does not understand", {"E3": E3, "unknown fields": told({"surprise": 1})}),
+    **refused(
+        SourceError, "without its description", {"no Meta Data": told({"Time Series (Daily)": {"2013-03-01": {}}})}
+    ),
+    **refused(SourceError, "'None' as the close of 2013-03-01", {"close None": _with(c4_close="None")}),
+    **refused(SourceError, "'-3.0' as the close", {"close negative": _with(c4_close="-3.0")}),
+    **refused(SourceError, "'0.0' as the close", {"close 0": _with(c4_close="0.0")}),
+    **refused(SourceError, "'nan' as the open", {"open nan": _with(c1_open="nan")}),
+    **refused(SourceError, "'inf' as the volume", {"volume inf": _with(c6_volume="inf")}),
+    **refused(SourceError, "'None' as the dividend", {"dividend None": _with(c7_dividend_amount="None")}),
+    **refused(SourceError, "2013-03-01 twice", {"session twice": Reply(200, _TWICE)}),
+    **refused(RefusedPricesError, "that session is in the future", {"future": _on(date(2099, 1, 5))}),
+    **refused(RefusedPricesError, "is no session of", {"Sunday": _on(date(2013, 2, 24))}),
+}
 
 DEMO_KEY = "demo-key"
 

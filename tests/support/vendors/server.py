@@ -1,6 +1,7 @@
 """A local HTTP server that plays a vendor: it writes down what it is asked, and answers as it is told.
 
-What a vendor's answers look like stands in the sibling modules. Real sockets, real threads, port 0.
+What a vendor's answers look like stands in the sibling modules, each with its SCENARIOS. Real sockets, real threads,
+port 0.
 """
 
 import json
@@ -9,6 +10,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,9 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 LONG = 3.0  # seconds that a stalled answer takes
+
+#: The key of all vendors, with whatever an address has to encode.
+KEY = "K3Y/THAT+NOBODY=SEES"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,30 @@ class Reply:
     kind: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     fault: str = ""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An answer to each request of a fetch, or to the first one only, and how the fetch has to end."""
+
+    reply: Reply
+    error: type[Exception] | None = None  # None: the next answer is the one that counts
+    message: str = ""  # an expression for the error's text
+
+
+def passing(replies: Mapping[str, Reply]) -> dict[str, Scenario]:
+    """Answers that are asked about again."""
+    return {name: Scenario(reply) for name, reply in replies.items()}
+
+
+def refused(error: type[Exception], message: str, replies: Mapping[str, Reply]) -> dict[str, Scenario]:
+    """Answers that end a fetch with the same error."""
+    return {name: Scenario(reply, error, message) for name, reply in replies.items()}
+
+
+def faults(*names: str) -> dict[str, Reply]:
+    """Some of FAULTS."""
+    return {name: FAULTS[name] for name in names}
 
 
 def told(value: Any, status: int = 200, kind: str = "application/json") -> Reply:

@@ -2,9 +2,16 @@
 
 from datetime import date
 
-from resources.sources.base import PriceRow
+from resources.sources.base import (
+    PriceRow,
+    QuotaSpentError,
+    SourceError,
+    SourceUnavailableError,
+    UnknownSymbolError,
+)
+from resources.sources.guard import RefusedPricesError
 from tests.support.vendors.market import Market
-from tests.support.vendors.server import Asked, Reply, Vendor, told
+from tests.support.vendors.server import Asked, Reply, Vendor, faults, passing, refused, told
 
 NOT_FOUND = told({"detail": "Not found."}, 404)
 NO_KEY = told({"detail": "Invalid token."}, 401)
@@ -44,3 +51,41 @@ def cells(row: PriceRow) -> dict[str, object]:
     adjusted = {f"adj{name.capitalize()}": value for name, value in prices.items()}
     events = {"divCash": row.dividend, "splitFactor": row.split}
     return {"date": f"{row.session}T00:00:00.000Z", **prices, **adjusted, **events}
+
+
+_ROW = cells(PriceRow(date(2013, 3, 1), 10.0, 11.0, 9.0, 10.0, 1000.0, 0.0, 1.0))
+
+
+def _with(**values: object) -> Reply:
+    return told([_ROW | values])
+
+
+_MONTH = told("You have run over your 500 symbol look up for this month.")
+
+#: All that may go wrong with an answer.
+SCENARIOS = {
+    **passing(faults("500", "503", "html", "empty", "truncated", "short", "null", "reset", "stall")),
+    **refused(UnknownSymbolError, "is unknown to the price source 'tiingo'", {"404": NOT_FOUND}),
+    **refused(
+        SourceUnavailableError,
+        "refuses the key; check SIGMA_TIINGO_KEY",
+        {"401": NO_KEY, "403": NO_PERMISSION},
+    ),
+    **refused(
+        QuotaSpentError,
+        "takes no more requests before .*50 requests an hour",
+        {"429": TOO_MANY, "run over": RUN_OVER, "run over for this month": _MONTH},
+    ),
+    **refused(SourceUnavailableError, "another address, which is not followed", faults("redirect")),
+    **refused(SourceError, "status 400", {"400": Reply(400, b"bad dates")}),
+    **refused(SourceError, "does not understand", {**faults("{}"), "a sentence": told("surprise")}),
+    **refused(SourceError, "'yesterday' where a date", {"no date": _with(date="yesterday")}),
+    **refused(SourceError, "'x' where a date", {"no row": told(["x"])}),
+    **refused(SourceError, "None as the close of 2013-03-01", {"close null": _with(close=None)}),
+    **refused(SourceError, "0 as the close of 2013-03-01", {"close 0": _with(close=0)}),
+    **refused(SourceError, "-1.0 as the open of 2013-03-01", {"open negative": _with(open=-1.0)}),
+    **refused(SourceError, "'0.5' as the divCash of 2013-03-01", {"dividend as text": _with(divCash="0.5")}),
+    **refused(RefusedPricesError, "that session is in the future", {"future": _with(date="2099-01-05")}),
+    **refused(RefusedPricesError, "is no session of", {"Sunday": _with(date="2013-02-24")}),
+    **refused(RefusedPricesError, "a session has one row", {"session twice": told([_ROW, _ROW])}),
+}

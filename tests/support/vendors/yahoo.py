@@ -3,24 +3,50 @@
 import struct
 from datetime import date, datetime, time
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from resources import calendar
-from resources.sources.base import PriceRow
+from resources.sources.base import (
+    PriceRow,
+    QuotaSpentError,
+    SourceError,
+    SourceUnavailableError,
+    UnknownSymbolError,
+)
 from tests.support.vendors.market import Market
-from tests.support.vendors.server import Asked, Reply, Vendor, told
+from tests.support.vendors.server import KEY, Asked, Reply, Vendor, faults, refused, told
 
 CHART = "/v8/finance/chart/"
 
 
-def refused(code: str, description: str, status: int) -> Reply:
+def _chart_error(code: str, description: str, status: int) -> Reply:
     return told({"chart": {"result": None, "error": {"code": code, "description": description}}}, status)
 
 
-NOT_FOUND = refused("Not Found", "No data found, symbol may be delisted", 404)
-NO_DATA = refused("Bad Request", "Data doesn't exist for startDate = 1, endDate = 2", 400)
+NOT_FOUND = _chart_error("Not Found", "No data found, symbol may be delisted", 404)
+NO_DATA = _chart_error("Bad Request", "Data doesn't exist for startDate = 1, endDate = 2", 400)
 TOO_MANY = Reply(429, b"Too Many Requests", "text/plain")
-BAD_CRUMB = told({"finance": {"result": None, "error": {"code": "Unauthorized", "description": "Invalid Crumb"}}}, 401)
+_CRUMB_REFUSED = {"finance": {"result": None, "error": {"code": "Unauthorized", "description": "Invalid Crumb"}}}
+BAD_CRUMB = told(_CRUMB_REFUSED, 401)
+
+#: All that may go wrong with an answer; none is asked about again. yfinance makes an empty table of each.
+SCENARIOS = {
+    **refused(UnknownSymbolError, "is unknown to the price source 'yahoo'", {"404": NOT_FOUND}),
+    **refused(QuotaSpentError, "takes no more requests from this address for now", {"429": TOO_MANY}),
+    **refused(SourceError, "nothing of use for .* .status 401.; ask again later", {"401": BAD_CRUMB}),
+    **refused(SourceError, "nothing of use", {"bad crumb with status 200": told(_CRUMB_REFUSED)}),
+    **refused(SourceError, "nothing of use", faults("empty", "{}", "null", "[]", "truncated")),
+    **refused(SourceError, "Yahoo answered with status 50", faults("500", "503")),
+    **refused(SourceError, "Yahoo is down for now", faults("html")),
+    **refused(
+        SourceError,
+        "exchangeTimezoneName None",
+        {"no time zone": told({"chart": {"result": [{"meta": {"currency": "USD"}}]}})},
+    ),
+    **refused(SourceError, "not made as expected", {"no meta": told({"chart": {"result": [{}], "error": None}})}),
+    **refused(SourceError, "refuses ", {"no result": told({"chart": {"result": [], "error": None}})}),
+    **refused(SourceUnavailableError, "could not be reached", faults("reset", "short", "stall")),
+}
 
 
 class Yahoo(Vendor):
@@ -43,7 +69,8 @@ class Yahoo(Vendor):
     def reply(self, asked: Asked) -> Reply:
         if not asked.path.startswith(CHART):
             self.asked.append(asked)
-            return Reply(200, b"crumb", "text/plain", (("Set-Cookie", "A3=d=1; Max-Age=31557600; Path=/"),))
+            cookie = f"A3=d={quote(KEY)}; Max-Age=31557600; Path=/"
+            return Reply(200, KEY.encode(), "text/plain", (("Set-Cookie", cookie),))
         return super().reply(asked)
 
     def answer(self, asked: Asked) -> Reply:

@@ -1,27 +1,32 @@
-"""Reading a portfolio's risk numbers, as `sigma show` and `sigma onboard` print them.
+"""A portfolio's risk numbers, as `sigma show`, `sigma onboard` and `sigma whatif` print them.
 
 What is stored is read. What only one session is asked for (weights and shares of risk by position) is computed from
-the stored rows; the formulas stand in `assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
+the stored rows; so are all numbers of a book that is not stored, as its rows would be. The formulas stand in
+`assets.numerics`. No Dagster: it would double the time that `sigma show` takes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression
 from assets.numerics.arrays import FloatArray
-from assets.numerics.constants import LOOKBACK_RETURNS, MIN_COVERAGE
+from assets.numerics.constants import COVERED_SESSIONS, LOOKBACK_RETURNS, MIN_COVERAGE
 from assets.numerics.value_at_risk import LOSSES, Exceedances, exceedances
 from assets.shared import factor_risk, valuation
 from assets.shared.factor_risk import FactorRisk, Windows
 from assets.shared.look_back import MissingInputsError
+from assets.shared.portfolio_columns import exposure_columns, movement_columns
 from assets.shared.valuation import SymbolExposures, Valuation
+from resources.database.bulk import Columns
 from resources.database.portfolios import Portfolio
 from resources.database.tables import daily_price, portfolio_factor_exposure, portfolio_volatility
 
@@ -43,9 +48,9 @@ class Position:
     """What a portfolio holds of one symbol at the session, its lots added up."""
 
     symbol: str
-    asset_class: str  # public or private: both may have the same symbol
+    asset_class: str  # public, private or cash: all may have the same symbol
     weight: float | None  # signed
-    price_basis: str  # market, stale (a market price more than 5 sessions old), entry or none
+    price_basis: str  # market, stale (a market price more than 5 sessions old), entry, cash or none
     quality: str | None  # of the symbol's exposures, with the next two; None if it can have none
     n_obs: int | None
     r_squared: float | None
@@ -137,12 +142,84 @@ def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date
         return None
     exposure, volatility = found
     session = exposure["session"]
+    book = measure(connection, one, model, session)
+    counted = _exceedances(connection, one.id, book.valuation.panel.sessions)
+    return _risk(book, exposure, volatility, counted)
+
+
+def of_unstored(
+    connection: Connection,
+    one: Portfolio,
+    model: FactorModel,
+    sessions: Sequence[date],
+    fitted: Columns = MappingProxyType({}),
+) -> Risk:
+    """Give the risk that a book would have as of the last of the sessions, were it stored with rows of all of them.
+
+    :param sessions: the target sessions of stored portfolios; losses are held against those of the last year.
+    :param fitted: exposures of symbols that have no stored row at that session.
+
+    Raises MissingInputsError if rows that it rests on are not stored.
+    """
+    session = sessions[-1]
+    book = measure(connection, one, model, session, fitted)
+    first = max(one.first_entry, book.valuation.panel.sessions[0])
+    held = [day for day in sessions if day >= first][-COVERED_SESSIONS - 1 :] or [session]
+    movement = movement_columns(valuation.load(connection, one, held))
+    counted = _count(*(np.asarray(movement[name], dtype=float) for name in ("return_1d", *_COUNTED)))
+    exposure = exposure_columns(model, book.valuation, book.measured)
+    return _risk(
+        book,
+        _row(portfolio_factor_exposure, exposure, session),
+        _row(portfolio_volatility, movement, session),
+        counted,
+    )
+
+
+def _row(table: Table, columns: Columns, session: date) -> dict[str, Any]:
+    """Give the last of the rows as it would be read from the table."""
+    last = {name: values[-1] for name, values in columns.items()}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in last.items()}
+    known = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in plain.items()}
+    return {**dict.fromkeys(column.name for column in table.c), **known, "session": session}
+
+
+@dataclass(frozen=True)
+class Book:
+    """A portfolio measured as of one session, its positions too."""
+
+    portfolio: Portfolio
+    model: FactorModel
+    valuation: Valuation
+    own: SymbolExposures
+    measured: FactorRisk
+
+
+def measure(
+    connection: Connection,
+    one: Portfolio,
+    model: FactorModel,
+    session: date,
+    fitted: Columns = MappingProxyType({}),
+) -> Book:
+    """Measure a portfolio as of a session; raises MissingInputsError if rows that it rests on are not stored."""
     public = any(lot.asset_class == "public" and lot.held_within(session, session) for lot in one.lots)
     sessions = _stored_sessions(connection, model.proxies[0], session) if public else [session]
     book = valuation.load(connection, one, sessions[-1:], model.proxies, grid=sessions)
-    own = valuation.load_exposures(connection, book, model.key, model.factor_names)
-    measured = factor_risk.measure(book, own, Windows(model), by_position=True)
+    own = valuation.load_exposures(connection, book, model.key, model.factor_names, fitted)
+    return Book(one, model, book, own, factor_risk.measure(book, own, Windows(model), by_position=True))
+
+
+def _risk(
+    measured: Book,
+    exposure: Mapping[str, Any],
+    volatility: Mapping[str, Any],
+    counted: dict[str, Exceedances],
+) -> Risk:
+    """Put the two rows of a session together with what is made of its positions."""
+    one, model, book, own = measured.portfolio, measured.model, measured.valuation, measured.own
     columns = {field.name for field in fields(Risk)}
+    found = exposure, volatility
     reasons = dict.fromkeys(row["reason"] for row in found if row["reason"])
     stored = {column: value for row in found for column, value in row.items() if column in columns}
     return Risk(
@@ -155,11 +232,13 @@ def read(connection: Connection, one: Portfolio, model: FactorModel, up_to: date
             "exposures": _by_factor(exposure, "exposure", model),
             "standard_errors": _by_factor(exposure, "se", model),
             "low_coverage": _low_coverage(volatility, exposure),
-            "exceedances": _exceedances(connection, one.id, sessions),
+            "exceedances": counted,
             "risk_split": RiskSplit(
-                _by_factor(exposure, "share", model), exposure["share_specific"], _shares(book, own, measured.shares)
+                _by_factor(exposure, "share", model),
+                exposure["share_specific"],
+                _shares(book, own, measured.measured.shares),
             ),
-            "risk_split_equal_weighted": _equal_weighted(book, own, measured, model),
+            "risk_split_equal_weighted": _equal_weighted(book, own, measured.measured, model),
             "positions": _positions(book, own),
         }
     )
@@ -209,7 +288,10 @@ def _exceedances(connection: Connection, portfolio_id: int, sessions: Sequence[d
     for session, *row in connection.execute(query):
         if session in at:
             numbers[at[session]] = row
-    returns, *at_risk = numbers.T
+    return _count(*numbers.T)
+
+
+def _count(returns: FloatArray, *at_risk: FloatArray) -> dict[str, Exceedances]:
     return {
         name: exceedances(returns, said, tail) for (name, tail), said in zip(_COUNTED.items(), at_risk, strict=True)
     }
@@ -252,19 +334,24 @@ def _positions(loaded: Valuation, own: SymbolExposures) -> tuple[Position, ...]:
 
 def _position(loaded: Valuation, own: SymbolExposures, i: int) -> Position:
     public = i < loaded.public
-    found = loaded.positions
-    at_entry, stale, unvalued = found.at_entry[0, i], found.stale[0, i], found.unvalued[0, i]
     n_obs = _known(own.n_obs[0, i])
     return Position(
         symbol=loaded.symbols[i],
-        asset_class="public" if public else "private",
+        asset_class=loaded.classes[i],
         weight=_known(loaded.weights.weight[0, i]),
-        price_basis="entry" if at_entry else "stale" if stale else "none" if unvalued else "market",
+        price_basis=_price_basis(loaded, i),
         quality=str(regression.QUALITY_LABELS[own.quality[0, i]]) if public else None,
         n_obs=None if n_obs is None else int(n_obs),
         r_squared=_known(own.r_squared[0, i]),
-        unvalued=bool(unvalued),
+        unvalued=bool(loaded.positions.unvalued[0, i]),
     )
+
+
+def _price_basis(loaded: Valuation, i: int) -> str:
+    found = loaded.positions
+    said = {"cash": found.cash[i], "entry": found.at_entry[0, i], "stale": found.stale[0, i]}
+    said["none"] = found.unvalued[0, i]
+    return next((basis for basis, holds in said.items() if holds), "market")
 
 
 def _known(number: float) -> float | None:

@@ -1,0 +1,66 @@
+"""A measured book as columns of the two portfolio tables: what is stored, and what a book that is not stored would be.
+
+No Dagster: the command line asks what would be stored.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from assets.factor_models import FactorModel
+from assets.numerics import regression, volatility
+from assets.numerics.risk import NO_SPLIT_UNIVARIATE, RiskSplit
+from assets.numerics.value_at_risk import LOSSES, value_at_risk
+from assets.shared.factor_risk import FactorRisk
+from assets.shared.valuation import Valuation
+from assets.shared.volatility_columns import volatility_columns
+from resources.database.bulk import Columns
+
+
+def exposure_columns(model: FactorModel, loaded: Valuation, found: FactorRisk) -> Columns:
+    """Give the columns of `portfolio_factor_exposure`, one value a session of the book."""
+    columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
+    for k, name in enumerate(model.factor_names):
+        columns[f"exposure_{name}"] = found.exposures.exposure[:, k]
+        columns[f"se_{name}"] = found.standard_errors[:, k]
+    for name in ("weight_basis", "entry_share", "stale_share", "gross", "net", "denominator"):
+        columns[name] = getattr(loaded.weights, name)
+    for name in ("market_total", "weight_coverage", "reason"):
+        columns[name] = getattr(found.exposures, name)
+    columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality]
+    if found.split is None and not loaded.public:
+        return columns
+    if found.split is None:
+        # The exposures are there; only what they cannot be added up to is missing, and this says why.
+        return {**columns, "reason": [why or NO_SPLIT_UNIVARIATE for why in columns["reason"]]}
+    return {**columns, **_split_columns(model, found.split)}
+
+
+def _split_columns(model: FactorModel, split: RiskSplit) -> Columns:
+    columns: dict[str, Any] = {f"share_{name}": split.now.by_factor[:, k] for k, name in enumerate(model.factor_names)}
+    return {
+        **columns,
+        "share_specific": split.now.specific,
+        "split_vol": split.now.vol,
+        "split_vol_equal_weighted": split.equal_weighted.vol,
+        "r_squared": split.r_squared,
+        "diversifiable_share": split.diversifiable_share,
+        "split_ratio": split.split_ratio,
+    }
+
+
+def movement_columns(loaded: Valuation) -> Columns:
+    """Give the columns of `portfolio_volatility`, one value a session of the book."""
+    # A series a session: each has its own weights, so each is as of its last return.
+    last = [len(loaded.series.returns) - 1]
+    found = volatility.volatility(loaded.series.returns, last)
+    at_risk = value_at_risk(loaded.series.returns, found.forecast_vol_21d[0])
+    columns: dict[str, Any] = volatility_columns(found)
+    for name in LOSSES:
+        columns[name] = getattr(at_risk, name)
+    columns["return_1d"] = loaded.returns_1d()
+    columns["return_coverage"] = loaded.series.return_coverage
+    columns["low_coverage"] = loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int)
+    reasons = zip(loaded.weights.reason, columns["reason"], at_risk.reason, strict=True)
+    columns["reason"] = [why or "; ".join(filter(None, missing)) or None for why, *missing in reasons]
+    return columns

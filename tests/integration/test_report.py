@@ -1,0 +1,355 @@
+"""`sigma report`, the asset `portfolio_report`, the page on the UI's server: what it says, and that it stands alone."""
+
+import asyncio
+import base64
+import re
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from assets import onboardings
+from assets.factor_models import SAMPLE_5
+from assets.portfolio_report import address
+from resources.database import portfolios
+from resources.database.tables import portfolio_volatility
+from sigma_dagster.analysis.report import facts, page
+from sigma_dagster.analysis.report.facts import Facts
+from sigma_dagster.analysis.report.reporter import StoredReporter
+from sigma_dagster.orchestration import reports
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.orchestration.pages import Pages
+from tests.support.home import CORE, LAST, ROOT, Home, lot
+from tests.support.sources import RecordedSource, without
+
+SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
+YOUNG_FROM = date(2022, 11, 1)
+BOOKS = {
+    "day-old": [lot("AAPL", 10, str(LAST)), lot("KO", 20, str(LAST))],
+    "neutral": [lot("AAPL", 100), lot("MSFT", -100 * 126.04 / 234.53)],
+    "short": [lot("AAPL", -10), lot("XOM", -5)],
+    "young": [lot("AAPL", 10), lot("PFE", 10)],
+    "one-private": [lot("AAPL", 10), lot("LOFT-7", 1, price=900.0, asset_class="private")],
+    "all-private": [lot("LOFT-7", 2, price=900.0, asset_class="private")],
+    "sold": [lot("AAPL", 10, exit="2022-12-27")],
+}
+
+
+@dataclass
+class Read(HTMLParser):
+    """A page as a reader sees it: its text, its facts by label, its table rows by their first cell."""
+
+    text: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._cells: list[str] = []
+        self._open = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("dt", "dd", "td", "th"):
+            self._open = tag
+            self._cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "dd":
+            label, value = self._cells[-2:]
+            self.facts[label.strip()] = value.strip()
+        if tag in ("dd", "tr"):
+            cells = [cell.strip() for cell in self._cells]
+            if tag == "tr" and cells:
+                self.rows.setdefault(cells[0], cells[1:])
+            self._cells = []
+        if tag == self._open:
+            self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] != "style":
+            self.text += data
+        if self._open:
+            self._cells[-1] += data
+
+
+def read(html: str) -> Read:
+    found = Read()
+    found.feed(html)
+    return found
+
+
+def facts_of(home: Home, name: str) -> Facts:
+    with home.environment().database.read() as connection:
+        (one,) = portfolios.load(connection, [name])
+        found = facts.read(connection, one, SAMPLE_5)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home of each kind of book; PFE is a young listing there."""
+    home = Home(tmp_path_factory.mktemp("books") / "sigma", {"SIGMA_HISTORY_SESSIONS": "30"})
+    for name, book in BOOKS.items():
+        home.onboard(book, name, source=RecordedSource(without("PFE", lambda day: day < YOUNG_FROM)))
+    return home
+
+
+@pytest.fixture(scope="module")
+def prices() -> pd.DataFrame:
+    return pd.read_csv(SAMPLE, index_col="date")
+
+
+# --- one file, alone
+
+
+def test_the_page_is_one_file_that_loads_nothing(read_home: Home, tmp_path: Path) -> None:
+    """Promise: no script, no style sheet, no picture from elsewhere; small; the file stands where it was asked for."""
+    done = read_home.sigma("report", "core", "-o", tmp_path / "core.html")
+    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "core.html"))
+    html = (tmp_path / "core.html").read_text(encoding="utf-8")
+    assert len(html) < 2_000_000
+    found = read(html)
+    assert {"script", "iframe", "object", "img"}.isdisjoint(tag for tag, _ in found.tags)
+    loaded = [value for _, attributes in found.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert all((value or "").startswith(("#", "data:")) for value in loaded)
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", html)
+    ids = [attributes["id"] for _, attributes in found.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_each_chart_has_a_name_and_the_page_its_sections(read_home: Home) -> None:
+    """Promise: charts are named for those who do not see them; the sections come in the order of a risk meeting."""
+    found = read(page.render(facts_of(read_home, "core")))
+    charts = [attributes["aria-label"] for tag, attributes in found.tags if tag == "svg"]
+    assert {"factor exposures", "volatility", "returns and value at risk", "drawdown"} <= set(charts)
+    sections = [attributes["id"] for tag, attributes in found.tags if tag == "section"]
+    assert sections.index("how-much") < sections.index("from-what") < sections.index("unknown")
+
+
+def test_the_same_rows_make_the_same_page(read_home: Home) -> None:
+    """Promise: nothing on the page depends on when it is drawn."""
+    found = facts_of(read_home, "core")
+    assert page.render(found) == page.render(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nobody",), "portfolio 'nobody' is not stored"),
+        (("core", "-o", "no/such/folder/x.html"), "no/such/folder/x.html: the page cannot be written"),
+        (("core", "--as-of", "2001-01-02"), "nothing is computed of portfolio core up to 2001-01-02"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_a_line(read_home: Home, arguments: tuple[str, ...], said: str) -> None:
+    """Promise: one line, no traceback."""
+    done = read_home.sigma_here("report", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_values_are_those_of_the_market(books: Home, prices: pd.DataFrame, name: str) -> None:
+    """Promise: gross and net by hand, for every kind of book."""
+    held = [one for one in BOOKS[name] if one.exit_date is None]
+    close = prices.loc[str(LAST)]
+    values = [one.quantity * (one.entry_price if one.asset_class == "private" else close[one.symbol]) for one in held]
+    found = read(page.render(facts_of(books, name)))
+    assert found.facts["Value, gross"] == f"${sum(map(abs, values)):,.0f}"
+    assert found.facts["Value, net"] == f"{'-' if sum(values) < -0.5 else ''}${abs(sum(values)):,.0f}".replace(
+        "-$0", "$0"
+    )
+
+
+def test_a_short_book_has_the_opposite_exposures_and_its_own_losses(books: Home) -> None:
+    """Promise: short only: market exposure below zero, net below zero, shares of risk that add up to 1."""
+    found = facts_of(books, "short")
+    assert found.risk.market_total is not None
+    assert found.risk.market_total < 0
+    assert sum(found.risk.risk_split.positions.values()) == pytest.approx(1, abs=1e-12)
+    assert found.risk.net == pytest.approx(-(found.risk.gross or 0), rel=1e-12)
+
+
+def test_a_day_old_book_says_what_cannot_be_known_yet(books: Home) -> None:
+    """Promise: one session of history: no forecast record and no month by month, and the page says why."""
+    found = facts_of(books, "day-old")
+    assert found.history.sessions == (LAST,)
+    seen = read(page.render(found))
+    assert "How good the forecast was cannot be said yet" in seen.text
+    assert seen.facts["95% value at risk, 1 session"] != "-"
+
+
+def test_private_positions_are_listed_and_kept_out(books: Home, prices: pd.DataFrame) -> None:
+    """Promise: coverage by hand, and the position named with what it is left out of."""
+    market = 10 * prices.loc[str(LAST), "AAPL"]
+    seen = read(page.render(facts_of(books, "one-private")))
+    assert seen.facts["Value covered by exposures"] == f"{market / (market + 900):.1%}"
+    assert "LOFT-7: private, valued at entry, no part of exposures, volatility and losses." in seen.text
+    nothing = read(page.render(facts_of(books, "all-private")))
+    assert nothing.facts["99% value at risk, 1 session"].split() == ["-", "-"]
+    assert "There is no split of the risk" in nothing.text
+
+
+def test_a_young_listing_is_named_with_its_sessions(books: Home, prices: pd.DataFrame) -> None:
+    """Promise: quality and number of sessions of what has too short a history."""
+    sessions = len(prices.loc[str(YOUNG_FROM) :]) - 1
+    seen = read(page.render(facts_of(books, "young")))
+    assert f"PFE: exposures from {sessions} sessions, insufficient history." in seen.text
+
+
+def test_what_holds_nothing_has_a_page(books: Home) -> None:
+    """Promise: a portfolio that sold everything says so."""
+    assert "No active position" in read(page.render(facts_of(books, "sold"))).text
+
+
+def test_history_and_correlations_are_those_of_pandas(full_home: Home, prices: pd.DataFrame) -> None:
+    """Promise: the drawdown is that of the stored returns, correlations are those of the last 252 returns."""
+    found = facts_of(full_home, "growth")
+    rows = pd.DataFrame(full_home.numbers("portfolio_volatility", "growth")).sort_values("session")
+    value = np.concatenate([[1.0], (1 + rows["return_1d"].astype(float).fillna(0)).cumprod()])
+    oracle = value / np.maximum.accumulate(value) - 1
+    assert found.history.drawdown == pytest.approx(oracle[1:], abs=1e-12)
+    names = list(found.correlations.symbols)
+    last = prices[names].pct_change().loc[: str(LAST)].tail(252)
+    assert found.correlations.matrix == pytest.approx(last.corr().to_numpy(), abs=1e-10)
+
+
+def test_forecasts_are_held_against_what_followed(full_home: Home) -> None:
+    """Promise: QLIKE of the stored forecasts against the mean square of the next 21 stored returns, by pandas."""
+    rows = pd.DataFrame(full_home.numbers("portfolio_volatility", "growth")).sort_values("session")
+    variance = 252 * (rows["return_1d"].astype(float) ** 2).rolling(21).mean().shift(-21)
+    ratio = variance / rows["forecast_vol_21d"].astype(float) ** 2
+    (ours, *_) = facts_of(full_home, "growth").forecasts
+    assert ours.qlike == pytest.approx((ratio - np.log(ratio) - 1).mean(), rel=1e-10)
+    assert ours.sessions == ratio.notna().sum()
+
+
+def test_reuse_is_counted(full_home: Home) -> None:
+    """Promise: rows that were there when the portfolio was stored are told from those computed for it."""
+    found = {one.symbol: one for one in facts_of(full_home, "growth").sources}
+    brought = {one.symbol for one in facts_of(full_home, "core").sources}
+    assert all((one.reused == one.computed) == (name in brought) for name, one in found.items())
+
+
+# --- in Dagster
+
+
+def test_the_sensor_asks_once_for_each_new_row(core_home: Home) -> None:
+    """Promise: one run for all portfolios with new rows; each partition tells its page, numbers and charts."""
+    services = core_home.environment()
+    asked = reports.evaluate(services, None)
+    (request,) = asked.run_requests or ()
+    assert reports.evaluate(services, asked.cursor).run_requests == []
+    with core_home.instance() as instance:
+        run = build_defs(services).resolve_job_def(reports.NAME)
+        done = run.execute_in_process(
+            instance=instance,
+            run_config=request.run_config,
+            tags=dict(request.tags),
+            partition_key=request.partition_key,
+        )
+        assert done.success
+        assert instance.get_materialized_partitions(dg.AssetKey("portfolio_report")) == {"core"}
+    told = core_home.latest_metadata("portfolio_report")
+    assert (told["page"], told["as_of"]) == (address("core"), str(LAST))
+    assert told["market_total"] == round(facts_of(core_home, "core").risk.market_total or 0, 4)
+    png = base64.b64decode(told["exposures"].split("base64,")[1].rstrip(")"))
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 60_000
+    with services.database.write() as connection:
+        connection.execute(sa.update(portfolio_volatility).values(computed_at=datetime(2030, 1, 1)))  # noqa: DTZ001
+    assert len(reports.evaluate(services, asked.cursor).run_requests or ()) == 1
+
+
+def test_a_page_is_materialized_in_the_ui(core_home: Home) -> None:
+    """Promise: a single partition by hand, and a portfolio that is gone ends in a line."""
+    services = core_home.environment()
+    with core_home.instance() as instance:
+        instance.add_dynamic_partitions("portfolio", ["gone"])
+        run = build_defs(services).resolve_job_def(reports.NAME)
+        assert run.execute_in_process(instance=instance, partition_key="core").success
+        failed = run.execute_in_process(instance=instance, partition_key="gone", raise_on_error=False)
+    (event,) = [one for one in failed.all_events if one.is_step_failure]
+    told = event.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description == "Portfolio 'gone' is not stored: sigma onboard FILE stores one"
+
+
+def test_an_onboarding_and_a_refresh_are_an_event_each(home: Home) -> None:
+    """Promise: what was there, calls, regressions, rows and seconds, as numbers; told at the next occasion, once."""
+    home.onboard(CORE)
+    home.onboard(CORE)
+    home.onboard([lot("AMD", 1)], "more")
+    with home.instance() as instance:
+        onboardings.report(instance, home.environment().database)
+        onboardings.report(instance, home.environment().database)
+        found = instance.fetch_materializations(dg.AssetKey("onboardings"), limit=10).records
+    told = [{name: value.value for name, value in one.asset_materialization.metadata.items()} for one in found]
+    assert [one["of"] for one in told] == ["more", "core", "core"]
+    assert [one["cache_hit_rate"] for one in told] == [0, 1, 0]
+    assert [one["regressions_run"] for one in told] == [5, 0, 50]
+    assert all(one["seconds_total"] >= one["seconds_compute"] >= 0 for one in told)
+
+
+# --- on the server of the UI
+
+
+def ask(home: Home, path: str) -> tuple[int, str]:
+    """Ask the pages for a path, as the server hands it on."""
+    services = home.environment()
+    sent: list[Any] = []
+
+    async def beyond(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 299, "headers": []})
+        await send({"type": "http.response.body", "body": b"the UI"})
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = Pages(beyond, StoredReporter(services.database, services.model).page)
+    asyncio.run(app({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
+    body = b"".join(one.get("body", b"") for one in sent)
+    return sent[0]["status"], body.decode()
+
+
+def test_the_server_gives_the_page_and_leaves_the_rest_to_the_ui(core_home: Home) -> None:
+    """Promise: `/report/NAME` is the page of now; an unknown name is a 404 in plain text; all else is Dagster's."""
+    status, body = ask(core_home, "/report/core")
+    assert (status, body) == (200, page.render(facts_of(core_home, "core")))
+    assert ask(core_home, "/report/<script>")[0] == 404
+    assert ask(core_home, "/assets") == (299, "the UI")
+
+
+def test_a_name_of_our_own_kind_is_quoted_in_the_address() -> None:
+    """Promise: a portfolio's name with a blank is a link that works."""
+    assert address("my book") == "/report/my%20book"
+
+
+def test_hostile_texts_are_shown_and_not_obeyed(core_home: Home) -> None:
+    """Promise: what looks like markup is text on the page, wherever it came from: rows changed past our code too."""
+    name = "<b>A&amp;</b>"
+    with core_home.sql() as connection:
+        connection.execute("UPDATE position SET symbol = ?, asset_class = 'private' WHERE symbol = 'AAPL'", [name])
+        connection.execute("UPDATE daily_price SET source = '<script>alert(1)</script>'")
+        connection.commit()
+    html = page.render(facts_of(core_home, "core"))
+    assert "<script>" not in html
+    assert name not in html
+    assert name in read(html).text
+    assert "<script>alert(1)</script>" in read(html).text
