@@ -45,11 +45,17 @@ def force(page: Page) -> None:
     page.see("No errors")
 
 
+def report(page: Page) -> None:
+    """The first screen of a portfolio's page."""
+    page.open("/report/growth", 1000, 900, until="How much")
+
+
 #: Each picture by the name of its file.
 PICTURES: dict[str, Callable[[Page], None]] = {
     "lineage.png": lineage,
     "partitions.png": partitions,
     "force.png": force,
+    "report.png": report,
 }
 
 

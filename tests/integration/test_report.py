@@ -26,6 +26,7 @@ from sigma_dagster.analysis.report.reporter import StoredReporter
 from sigma_dagster.orchestration import reports
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.pages import Pages
+from tests.support.browser import find_browser, opened
 from tests.support.home import CORE, LAST, ROOT, Home, lot
 from tests.support.sources import RecordedSource, without
 
@@ -353,3 +354,24 @@ def test_hostile_texts_are_shown_and_not_obeyed(core_home: Home) -> None:
     assert name not in html
     assert name in read(html).text
     assert "<script>alert(1)</script>" in read(html).text
+
+
+# --- in a real browser
+
+
+@pytest.mark.skipif(not find_browser(), reason="needs Chromium, which is not installed: apt-get install chromium")
+def test_a_real_browser_shows_it(read_home: Home, tmp_path: Path) -> None:
+    """Promise: no complaint, no request but for the file; light and dark, 400 pixels wide, and printed."""
+    file = tmp_path / "core.html"
+    file.write_text(page.render(facts_of(read_home, "core")), encoding="utf-8")
+    with opened(find_browser() or "", "file://") as shown:
+        shown.watch()
+        shown.open(str(file), 1000, 900, until="How much")
+        assert [one for one in shown.requests() if not one.startswith("data:")] == [file.as_uri()]
+        assert shown.complaints() == []
+        light = shown.style("background-color")
+        shown.look(width=400, scheme="dark")
+        assert shown.overflow() <= 0
+        assert shown.style("background-color") != light
+        assert "What could happen" in shown.text()
+        assert shown.pdf().startswith(b"%PDF")

@@ -47,6 +47,7 @@ class Page:
         self._connection = connection
         self._ui = ui
         self._number = 0
+        self._events: list[dict[str, Any]] = []
 
     def open(self, path: str, width: int, height: int, until: str) -> None:
         """Open a page of the UI in a window of this size, and wait until a text is seen."""
@@ -87,6 +88,44 @@ class Page:
         """All that the page shows in words."""
         return str(self._evaluate("document.body.innerText"))
 
+    def watch(self) -> None:
+        """From now on, keep what the page asks for and what it complains about."""
+        for domain in ("Network", "Log", "Runtime"):
+            self._call(f"{domain}.enable")
+
+    def requests(self) -> list[str]:
+        """The addresses that the page asked for since it is watched."""
+        return [one["params"]["request"]["url"] for one in self._told("Network.requestWillBeSent")]
+
+    def complaints(self) -> list[Any]:
+        """What the console shows since the page is watched: errors, warnings, exceptions."""
+        return [
+            *self._told("Log.entryAdded"),
+            *self._told("Runtime.exceptionThrown"),
+            *self._told("Runtime.consoleAPICalled"),
+        ]
+
+    def look(self, *, width: int, scheme: str = "light") -> None:
+        """Show the page in a window of this width to a person who likes it `light` or `dark`."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def style(self, name: str) -> str:
+        """A style of the page's body, as it is shown."""
+        return str(self._evaluate(f"getComputedStyle(document.body).getPropertyValue('{name}')"))
+
+    def overflow(self) -> int:
+        """How many pixels the page is wider than its window."""
+        return int(self._evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+    def pdf(self) -> bytes:
+        """The page as it is printed."""
+        return base64.b64decode(self._call("Page.printToPDF")["data"])
+
+    def _told(self, method: str) -> list[dict[str, Any]]:
+        self._evaluate("0")  # whatever was sent before the answer is read with it
+        return [one for one in self._events if one.get("method") == method]
+
     def _find(self, text: str, which: int = -1) -> Any:
         return self._evaluate(f"{FIND}({json.dumps(text)}, {which})")
 
@@ -97,7 +136,7 @@ class Page:
         self._number += 1
         self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while (answer := json.loads(self._connection.recv(SECONDS))).get("id") != self._number:
-            pass  # an event that nobody asked for
+            self._events.append(answer)
         return answer["result"]
 
 
