@@ -1,7 +1,8 @@
 """The numbers of a file of prices, CSV or Parquet: read once as a stream, kept on disk, looked up by symbol.
 
 Each batch of the stream is sorted by symbol and appended to a scratch file that has no name: whatever the order of the
-rows, a symbol is one read for each batch, and memory holds no more than a batch. Imported with the first look at a
+rows, a symbol is one read for each batch, and memory holds no more than a batch. A wide Parquet file is streamed once
+for each block of its columns. Imported with the first look at a
 file: pyarrow takes 0.1 s. Not here: what the columns are (`file_layouts`) and which files there are (`files`).
 """
 
@@ -10,6 +11,7 @@ import functools
 import hashlib
 import math
 import os
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -105,12 +107,17 @@ class Table:
             self._record = np.dtype(record)
             self._scratch = _Scratch(self._record, scratch)
         key = [self.layout.date, *([self.layout.symbol] if self.layout.symbol else [])]
-        numbers = [column for fields in self.layout.series.values() for column in fields.values()]
-        line = reader.first_line
+        symbols = list(self.layout.series) if prices else []
+        size = max(1, reader.columns // max(1, len(self._fields)))
         try:
-            for batch in reader.batches([*key, *numbers] if prices else key):
-                self._append(batch, line)
-                line += batch.num_rows
+            for first in range(0, max(1, len(symbols)), size):
+                numbers = [
+                    name for symbol in symbols[first : first + size] for name in self.layout.series[symbol].values()
+                ]
+                line = reader.first_line
+                for batch in reader.batches([*key, *numbers]):
+                    self._append(batch, line, first, size)
+                    line += batch.num_rows
         except pa.ArrowException as error:
             # Its first sentence says what is wrong; what follows may be a screen of the file.
             problem = str(error).split("\n")[0][:200]
@@ -144,7 +151,9 @@ class Table:
         span = slice(*np.searchsorted(days, [(first - _EPOCH).days, (last - _EPOCH).days + 1]))
         return Series(days[span], _numbers_of_rows({field: values[span] for field, values in cells.items()}))
 
-    def _append(self, batch: pa.RecordBatch, line: int) -> None:
+    def _append(self, batch: pa.RecordBatch, line: int, first: int, size: int) -> None:
+        """Keep a batch of so many symbols, from the first on, as the layout has them."""
+
         def refuse(column: str, rule: str, whose: Callable[[int], Sequence[str]]) -> Callable[[int], None]:
             def at(i: int) -> None:
                 told = batch.column(column)[i].as_py()
@@ -166,15 +175,16 @@ class Table:
         self._newest = max(self._newest, int(days.max(initial=_NO_DATE)))
         if self._scratch is None:
             return
-        records = np.empty((len(self.layout.series), batch.num_rows), self._record)
+        series = everyone[first : first + size]
+        records = np.empty((len(series), batch.num_rows), self._record)
         records["day"], records["line"] = days, np.arange(line, line + batch.num_rows)
-        for i, (symbol, fields) in enumerate(self.layout.series.items()):
+        for i, symbol in enumerate(series):
             concerned = whose if codes is not None else lambda _, own=[symbol]: own
-            for field, column in fields.items():
+            for field, column in self.layout.series[symbol].items():
                 found = _numbers(batch.column(column), refuse(column, "is not a number", concerned))
                 records["cells"][i, :, self._fields.index(field)] = found
         if codes is None:
-            self._scratch.append(records, np.full(len(records), batch.num_rows))
+            self._scratch.append(records, np.repeat([0, batch.num_rows], [first, len(series)]))
         else:
             self._scratch.append(records[0].take(np.argsort(codes, kind="stable")), np.bincount(codes))
 
@@ -292,6 +302,7 @@ def _as_dates(cells: pa.Array) -> pa.Array:
 
 class _Parquet:
     first_line = 1
+    columns = 500  # of a wide file, read at a time: each that is open keeps a page
 
     def __init__(self, path: Path) -> None:
         try:
@@ -311,6 +322,8 @@ class _Parquet:
 
 
 class _Csv:
+    columns = sys.maxsize  # a line is read whole
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._invalid: PriceFileError | None = None

@@ -135,8 +135,8 @@ def test_a_symbol_moves_from_one_vendor_to_another(tmp_path: Path) -> None:
 
 
 def test_a_symbol_moves_from_files_to_a_vendor_and_back(tmp_path: Path) -> None:
-    """By `sigma fetch --from`, one request of the vendor: the close in which they differ follows the source, and at last
-    every number is again that of a home with the files alone."""
+    """By `sigma fetch --from`, one request of the vendor: the close in which they differ follows the source, and at
+    last every number is again that of a home with the files alone."""
     market, folder = Anything(), tmp_path / "files"
     folder.mkdir()
     lines = ["symbol,date,close,dividend,split"]
