@@ -27,7 +27,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resources.sources.base import PriceRow
+from resources.sources.base import PriceRow, SourceUnavailableError
 from resources.sources.file_layouts import NUMBERS, PriceFileError, canonical_name, is_symbol, of_columns
 
 _EPOCH = date(1970, 1, 1)
@@ -62,16 +62,25 @@ class _Scratch:
 
     def __init__(self, dtype: np.dtype[Any], folder: Path | None) -> None:
         self._dtype = dtype
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
+        self._folder = folder or tempfile.gettempdir()
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
+        except OSError as error:
+            raise SourceUnavailableError(f"{self._folder}: no file can be made there: {error.strerror}") from None
         weakref.finalize(self, self._file.close)
         self._bounds: list[NDArray[np.int64]] = []  # by batch: where the records of each owner begin, and the last end
         self._size = 0
 
     def append(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
-        """Add records, so many of each owner, in the order of owners."""
+        """Add records, so many of each owner, in the order of owners; raises SourceUnavailableError on a full disk."""
         self._bounds.append(self._size + np.concatenate([[0], np.cumsum(counts)]))
         self._size += records.size
-        records.tofile(self._file)
+        try:
+            records.tofile(self._file)
+        except OSError:  # of numpy's own wording
+            size = f"{self._size * self._dtype.itemsize / 1e6:,.1f} MB"
+            problem = f"the numbers of a price file do not fit there ({size} so far); make room and ask again"
+            raise SourceUnavailableError(f"{self._folder}: {problem}") from None
 
     def of(self, owner: int) -> NDArray[Any]:
         """Give the records of an owner, in the order in which they came."""
