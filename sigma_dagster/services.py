@@ -1,6 +1,6 @@
 """What every command works with: settings, database, price source, factor model, and the as-of session they imply."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from assets import model_file
 from assets.catalogue import ASSETS
-from assets.factor_models import FactorModel
+from assets.factor_models import BUILT_IN, US_6, FactorModel
 from assets.shared.block import Block
 from resources import calendar
 from resources.clock import Clock
@@ -18,7 +18,7 @@ from resources.database.portfolios import Portfolio
 from resources.database.quota import DatabaseMeter
 from resources.sources.base import Estimate, PriceSource, changed
 from resources.sources.chain import estimates, members
-from resources.sources.registry import price_sources
+from resources.sources.registry import live_sources, price_sources
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
 from sigma_dagster.settings import FIRST_START, Settings, SettingsError
@@ -26,6 +26,24 @@ from sigma_dagster.settings import FIRST_START, Settings, SettingsError
 
 class AsOfError(ValueError):
     """An as-of date that the price source or the settings do not reach."""
+
+
+class LackingProxiesError(SettingsError):
+    """The price sources do not have what the factor model needs; the message ends with lines to type."""
+
+    def __init__(
+        self, model: FactorModel, lacking: Sequence[str], source: PriceSource, remedies: Mapping[str, str]
+    ) -> None:
+        super().__init__(model, lacking, source, remedies)
+        self.model = model
+        self.lacking = lacking
+        self.source = source
+        self.remedies = remedies
+
+    def __str__(self) -> str:
+        what = f"factor model {self.model.name}: {self.source.title} has no prices of {', '.join(self.lacking)}"
+        lines = (f"  {name:<14}  {line}" for name, line in self.remedies.items())
+        return "\n".join([f"{what}. Add them, or type one of these, and the command again:", *lines])
 
 
 @dataclass(frozen=True)
@@ -55,17 +73,16 @@ class Services:
         )
 
     def check_proxies(self) -> None:
-        """Refuse a model that the price source cannot feed; raises SettingsError. Asked before anything is bought.
+        """Refuse a model that the price source cannot feed, before anything is bought; raises LackingProxiesError.
 
         A source that cannot list its symbols is believed to have them.
         """
         known = self.source.symbols()
         lacking = [] if known is None else [symbol for symbol in self.model.proxies if symbol not in known]
         if lacking:
-            raise SettingsError(
-                f"factor model {self.model.name}: {self.source.title} has no prices of {', '.join(lacking)}; "
-                "set SIGMA_FACTOR_MODEL to a model whose proxies it has, or SIGMA_PRICE_SOURCES to a source of these"
-            )
+            own = self.settings.price_sources
+            remedies = _smaller_models(known or ()) | live_sources(() if own == ("sample",) else own)
+            raise LackingProxiesError(self.model, lacking, self.source, remedies)
 
     def as_of(self, requested: date | None, now: datetime) -> date:
         """Give the as-of session: the last on or before the date asked for (argument, else SIGMA_AS_OF).
@@ -184,3 +201,20 @@ class Services:
                 f"{FIRST_START} to {as_of}"
             )
         return possible[-asked]
+
+
+def _smaller_models(symbols: Collection[str]) -> dict[str, str]:
+    """Give the line that chooses a model which these symbols can feed: a built-in one, else a part of `us-6`."""
+    fed = {
+        f"model {model.name}": f"export SIGMA_FACTOR_MODEL={model.name}"
+        for model in BUILT_IN.values()
+        if set(model.proxies) <= set(symbols)
+    }
+    if fed:
+        return fed
+    factors = [one.name for one in US_6.factors if one.proxy in symbols and (one.minus is None or one.minus in symbols)]
+    tables = [f"'[factors.{name}]'" for name in factors]
+    if "market" not in factors:
+        tables = ["'[factors.market]'", "'proxy = \"SYMBOL\"'"]  # whichever of theirs stands for the market
+    file = " ".join(["printf '%s\\n'", "'name = \"own\"'", *tables])
+    return {"your own model": f"{file} > model.toml && export SIGMA_FACTOR_MODEL=$PWD/model.toml"}

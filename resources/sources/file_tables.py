@@ -1,7 +1,8 @@
 """The numbers of a file of prices, CSV or Parquet: read once as a stream, kept on disk, looked up by symbol.
 
 Each batch of the stream is sorted by symbol and appended to a scratch file that has no name: whatever the order of the
-rows, a symbol is one read for each batch, and memory holds no more than a batch. Imported with the first look at a
+rows, a symbol is one read for each batch, and memory holds no more than a batch. A wide Parquet file is streamed once
+for each block of its columns. Imported with the first look at a
 file: pyarrow takes 0.1 s. Not here: what the columns are (`file_layouts`) and which files there are (`files`).
 """
 
@@ -10,6 +11,7 @@ import functools
 import hashlib
 import math
 import os
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +27,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resources.sources.base import PriceRow
+from resources.sources.base import PriceRow, SourceUnavailableError
 from resources.sources.file_layouts import NUMBERS, PriceFileError, canonical_name, is_symbol, of_columns
 
 _EPOCH = date(1970, 1, 1)
@@ -60,16 +62,25 @@ class _Scratch:
 
     def __init__(self, dtype: np.dtype[Any], folder: Path | None) -> None:
         self._dtype = dtype
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
+        self._folder = folder or tempfile.gettempdir()
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
+        except OSError as error:
+            raise SourceUnavailableError(f"{self._folder}: no file can be made there: {error.strerror}") from None
         weakref.finalize(self, self._file.close)
         self._bounds: list[NDArray[np.int64]] = []  # by batch: where the records of each owner begin, and the last end
         self._size = 0
 
     def append(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
-        """Add records, so many of each owner, in the order of owners."""
+        """Add records, so many of each owner, in the order of owners; raises SourceUnavailableError on a full disk."""
         self._bounds.append(self._size + np.concatenate([[0], np.cumsum(counts)]))
         self._size += records.size
-        records.tofile(self._file)
+        try:
+            records.tofile(self._file)
+        except OSError:  # of numpy's own wording
+            size = f"{self._size * self._dtype.itemsize / 1e6:,.1f} MB"
+            problem = f"the numbers of a price file do not fit there ({size} so far); make room and ask again"
+            raise SourceUnavailableError(f"{self._folder}: {problem}") from None
 
     def of(self, owner: int) -> NDArray[Any]:
         """Give the records of an owner, in the order in which they came."""
@@ -105,12 +116,17 @@ class Table:
             self._record = np.dtype(record)
             self._scratch = _Scratch(self._record, scratch)
         key = [self.layout.date, *([self.layout.symbol] if self.layout.symbol else [])]
-        numbers = [column for fields in self.layout.series.values() for column in fields.values()]
-        line = reader.first_line
+        symbols = list(self.layout.series) if prices else []
+        size = max(1, reader.columns // max(1, len(self._fields)))
         try:
-            for batch in reader.batches([*key, *numbers] if prices else key):
-                self._append(batch, line)
-                line += batch.num_rows
+            for first in range(0, max(1, len(symbols)), size):
+                numbers = [
+                    name for symbol in symbols[first : first + size] for name in self.layout.series[symbol].values()
+                ]
+                line = reader.first_line
+                for batch in reader.batches([*key, *numbers]):
+                    self._append(batch, line, first, size)
+                    line += batch.num_rows
         except pa.ArrowException as error:
             # Its first sentence says what is wrong; what follows may be a screen of the file.
             problem = str(error).split("\n")[0][:200]
@@ -144,7 +160,9 @@ class Table:
         span = slice(*np.searchsorted(days, [(first - _EPOCH).days, (last - _EPOCH).days + 1]))
         return Series(days[span], _numbers_of_rows({field: values[span] for field, values in cells.items()}))
 
-    def _append(self, batch: pa.RecordBatch, line: int) -> None:
+    def _append(self, batch: pa.RecordBatch, line: int, first: int, size: int) -> None:
+        """Keep a batch of so many symbols, from the first on, as the layout has them."""
+
         def refuse(column: str, rule: str, whose: Callable[[int], Sequence[str]]) -> Callable[[int], None]:
             def at(i: int) -> None:
                 told = batch.column(column)[i].as_py()
@@ -166,15 +184,16 @@ class Table:
         self._newest = max(self._newest, int(days.max(initial=_NO_DATE)))
         if self._scratch is None:
             return
-        records = np.empty((len(self.layout.series), batch.num_rows), self._record)
+        series = everyone[first : first + size]
+        records = np.empty((len(series), batch.num_rows), self._record)
         records["day"], records["line"] = days, np.arange(line, line + batch.num_rows)
-        for i, (symbol, fields) in enumerate(self.layout.series.items()):
+        for i, symbol in enumerate(series):
             concerned = whose if codes is not None else lambda _, own=[symbol]: own
-            for field, column in fields.items():
+            for field, column in self.layout.series[symbol].items():
                 found = _numbers(batch.column(column), refuse(column, "is not a number", concerned))
                 records["cells"][i, :, self._fields.index(field)] = found
         if codes is None:
-            self._scratch.append(records, np.full(len(records), batch.num_rows))
+            self._scratch.append(records, np.repeat([0, batch.num_rows], [first, len(series)]))
         else:
             self._scratch.append(records[0].take(np.argsort(codes, kind="stable")), np.bincount(codes))
 
@@ -292,6 +311,7 @@ def _as_dates(cells: pa.Array) -> pa.Array:
 
 class _Parquet:
     first_line = 1
+    columns = 500  # of a wide file, read at a time: each that is open keeps a page
 
     def __init__(self, path: Path) -> None:
         try:
@@ -311,6 +331,8 @@ class _Parquet:
 
 
 class _Csv:
+    columns = sys.maxsize  # a line is read whole
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._invalid: PriceFileError | None = None

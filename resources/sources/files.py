@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -47,6 +48,11 @@ class _Index:
     files: dict[str, str]  # symbol to file name
     latest: str  # ISO date; empty without a row
 
+    @cached_property
+    def digest(self) -> str:
+        """A mark of all files."""
+        return _digest(self.marks)
+
 
 class FilesSource:
     """Prices from files of one's own; a file is read when a symbol of it is asked for, and again when it changed."""
@@ -82,10 +88,10 @@ class FilesSource:
             SourceUnavailableError: the folder cannot be used.
         """
         self.calls += 1
-        marks = self._marks()
         self._fetched.pop(symbol, None)
-        series = self._series(symbol, first, last, marks)
-        self._fetched[symbol] = _Version(first, last, series.digest(), _digest(marks))
+        index = self._index_of(symbol)
+        series = self._series(symbol, first, last, index)
+        self._fetched[symbol] = _Version(first, last, series.digest(), index.digest)
         return series.rows()
 
     def latest_session(self) -> date | None:
@@ -139,17 +145,33 @@ class FilesSource:
         return self._version(symbol, seen.first, seen.last).digest != seen.digest
 
     def _version(self, symbol: str, first: date, last: date) -> _Version:
-        marks = self._marks()
         try:
-            digest = self._series(symbol, first, last, marks).digest()
+            index = self._index_of(symbol)
+        except SourceError as error:
+            return _Version(first, last, _digest(str(error)), _digest(self._marks()))
+        try:
+            digest = self._series(symbol, first, last, index).digest()
         except (UnknownSymbolError, SourceError) as error:
             digest = _digest(str(error))
-        return _Version(first, last, digest, _digest(marks))
+        return _Version(first, last, digest, index.digest)
 
     # --- the folder
 
-    def _series(self, symbol: str, first: date, last: date, marks: tuple[_Mark, ...]) -> "Series":
-        name = self._index(marks).files.get(symbol)
+    def _index_of(self, symbol: str) -> _Index:
+        """What the folder has, looked at anew unless the file of the symbol is the one that is known.
+
+        A folder of one file for each symbol is thus listed once, not with each of them.
+        """
+        known = self._known
+        name = known.files.get(symbol) if known else None
+        if known and name:
+            with suppress(PriceFileError):  # it is gone
+                if self._mark(name) in known.marks:
+                    return known
+        return self._index()
+
+    def _series(self, symbol: str, first: date, last: date, index: _Index) -> "Series":
+        name = index.files.get(symbol)
         if name is None:
             raise UnknownSymbolError(symbol, self.name)
         return self._table(name).series(symbol, first, last)

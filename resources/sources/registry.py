@@ -26,6 +26,13 @@ _BUILT_IN = {
     "yahoo": "resources.sources.yahoo:YahooSource",
 }
 
+#: For whoever has no prices yet: what one has, and the line to type; `{}` stands for the sources that come before.
+_LIVE = {
+    "no key": "make install-yahoo && export SIGMA_PRICE_SOURCES={}yahoo",
+    "a free key": "export SIGMA_PRICE_SOURCES={}tiingo SIGMA_TIINGO_KEY=YOUR_KEY",
+    "Alpha Vantage": "export SIGMA_PRICE_SOURCES={}alpha_vantage ALPHAVANTAGE_API_KEY=YOUR_KEY",
+}
+
 
 class UnknownSourceError(SourceSettingError):
     """A name in the setting of price sources that is no price source."""
@@ -48,6 +55,12 @@ def price_sources(names: Sequence[str], options: SourceOptions | None = None) ->
             raise UnknownSourceError(name, f": {name!r} is named twice; name each price source once")
     members = [_source(name, options or SourceOptions()) for name in names]
     return members[0] if len(members) == 1 else Chain(members)
+
+
+def live_sources(before: Sequence[str] = ()) -> dict[str, str]:
+    """Give the line to type for each source of any US stock, by what one has; `before` are sources to keep."""
+    kept = "".join(f"{name}," for name in before)
+    return {what: line.format(kept) for what, line in _LIVE.items()}
 
 
 def _source(name: str, options: SourceOptions) -> PriceSource:

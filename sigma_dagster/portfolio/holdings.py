@@ -13,6 +13,7 @@ from pathlib import Path
 
 from resources.database.portfolios import Lot
 from resources.sources.base import PriceSource
+from resources.sources.registry import live_sources
 from sigma_dagster.portfolio.holdings_file import rows, sheet, table, values
 from sigma_dagster.portfolio.holdings_file.errors import HoldingsError, RowError, file_error, row_error, some
 from sigma_dagster.portfolio.holdings_file.rows import Read, Rules
@@ -61,14 +62,6 @@ shows what was read. If anything is wrong, nothing is stored.
 """
 
 _PORTFOLIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
-
-#: For whoever has only the sample, and holds something else.
-_SOURCES = """\
-For prices of any US stock, type one of these, and the command again:
-  no key          make install-yahoo && export SIGMA_PRICE_SOURCES=yahoo
-  a free key      export SIGMA_PRICE_SOURCES=tiingo SIGMA_TIINGO_KEY=YOUR_KEY
-  Alpha Vantage   export SIGMA_PRICE_SOURCES=alpha_vantage ALPHAVANTAGE_API_KEY=YOUR_KEY
-  your own files  export SIGMA_PRICE_SOURCES=files SIGMA_PRICE_FILES=FOLDER"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +125,8 @@ def read_holdings(path: str | Path, *, as_of: date, source: PriceSource, reading
     if len(found.lines) > MAX_ROWS:
         errors += file_error(path, f"has more than {MAX_ROWS:,} lots; split it into portfolios").errors
     if errors:
-        unknown = any(error.column == "symbol" and rows.NOT_IN in error.rule for error in errors)
-        raise HoldingsError(errors, _SOURCES if unknown and source.name == "sample" else "")
+        beyond = any(reach in error.rule for error in errors for reach in (rows.NOT_IN, rows.LAST_OF))
+        raise HoldingsError(errors, _sources() if beyond and source.name == "sample" else "")
     left_out = tuple(sorted([*found.left_out, *read.left_out]))
     if not read.lots:
         raise file_error(path, _nothing(left_out))
@@ -173,6 +166,13 @@ def _form_notes(found: Table, rules: Rules) -> Iterator[str]:
         yield f"Dates are read as {values.DATE_FORMS[rules.form.dates]}"
     if found.sheet.separator == ";":
         yield f"Decimals are read after a {'comma' if rules.form.decimals == ',' else 'point'}"
+
+
+def _sources() -> str:
+    """For whoever has only the sample, and holds something else."""
+    lines = live_sources() | {"your own files": "export SIGMA_PRICE_SOURCES=files SIGMA_PRICE_FILES=FOLDER"}
+    choices = "\n".join(f"  {what:<14}  {line}" for what, line in lines.items())
+    return f"For prices of any US stock up to now, type one of these, and the command again:\n{choices}"
 
 
 def _notes(read: Read) -> Iterator[str]:

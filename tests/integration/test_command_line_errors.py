@@ -87,7 +87,7 @@ def test_the_two_errors_that_a_newcomer_meets_say_what_to_do(core_home: Home, tm
     ended = refused(core_home, "onboard", holdings(tmp_path / "new.csv", *lines))
     assert ended.stderr.splitlines()[:2] == [
         "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...): hold it as asset_class private, "
-        'or see README, "Your own holdings", for prices of your own',
+        'or see README, "Your own prices"',
         "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
     ]
     offered = "\n".join(ended.stderr.splitlines()[2:])

@@ -132,3 +132,43 @@ def test_a_symbol_moves_from_one_vendor_to_another(tmp_path: Path) -> None:
     for table in RESULT_TABLES:
         name = "book" if table.startswith("portfolio") else None
         assert_same(home.numbers(table, name), other.numbers(table, name), 1e-12)
+
+
+def test_a_symbol_moves_from_files_to_a_vendor_and_back(tmp_path: Path) -> None:
+    """By `sigma fetch --from`, one request of the vendor: the close in which they differ follows the source, and at
+    last every number is again that of a home with the files alone."""
+    market, folder = Anything(), tmp_path / "files"
+    folder.mkdir()
+    lines = ["symbol,date,close,dividend,split"]
+    for symbol in (*HELD, *US_6.proxies):
+        rows = market.series(symbol) or []
+        lines += [f"{symbol},{row.session},{row.close!r},{row.dividend!r},{row.split!r}" for row in rows]
+    (folder / "prices.csv").write_text("\n".join(lines) + "\n")
+    theirs = market.rows["KO"][-2]
+    market.replace("KO", theirs.session, close=theirs.close * 1.003)
+    book = holdings(tmp_path / "book.csv", "KO", "PEP")
+
+    with AlphaVantage(market) as vendor:
+        base = settings(vendor) | {"SIGMA_PRICE_FILES": str(folder)}
+        home = Home(tmp_path / "sigma", base | {"SIGMA_PRICE_SOURCES": "files,alpha_vantage"})
+        other = Home(tmp_path / "other", base | {"SIGMA_PRICE_SOURCES": "files"})
+        for one in (home, other):
+            assert one.sigma_here("onboard", book).returncode == 0
+        assert vendor.asked == []
+        query = "SELECT source, close FROM daily_price WHERE symbol = 'KO' AND session = ?"
+
+        told = home.sigma_here("fetch", "KO", "--from", "alpha_vantage")
+        assert told.returncode == 0, told.stderr
+        assert asked_of(vendor.asked).keys() == {"KO"}
+        assert home.query(query, f"{theirs.session}") == [("alpha_vantage", theirs.close * 1.003)]
+        assert home.query("SELECT source FROM symbol WHERE symbol = 'KO'") == [("alpha_vantage",)]
+        assert home.numbers("factor_exposure") != other.numbers("factor_exposure")
+
+        vendor.asked.clear()
+        told = home.sigma_here("fetch", "KO", "--from", "files")
+        assert told.returncode == 0, told.stderr
+        assert vendor.asked == []
+        assert home.query(query, f"{theirs.session}") == [("files", theirs.close)]
+    for table in RESULT_TABLES:
+        name = "book" if table.startswith("portfolio") else None
+        assert_same(home.numbers(table, name), other.numbers(table, name), 1e-12)

@@ -12,6 +12,7 @@ import pytest
 
 from docs import screenshots
 from resources.database.tables import FACTORS
+from resources.sources.registry import live_sources
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
 from sigma_dagster.settings import Settings
 from tests.support.home import ROOT, Home
@@ -270,6 +271,13 @@ def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert _names(data) == _documented(command)
+
+
+def test_the_lines_to_type_are_those_that_messages_offer() -> None:
+    """One line for each source of live prices, the same in the README and on the terminal."""
+    section = _section("Your own prices")
+    for line in live_sources().values():
+        assert f"`{line}`" in section
 
 
 def test_the_errors_in_json_are_those_of_the_docs(home: Home, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from resources import calendar
 from resources.database.quota import DatabaseMeter
 from resources.sources.alpha_vantage import AlphaVantageSource
 from resources.sources.base import (
+    PriceRow,
     PriceSource,
     QuotaSpentError,
     SourceError,
@@ -23,7 +24,7 @@ from tests.conftest_sources import Options, everything_said, refusal
 from tests.support.vendors import alpha_vantage as vendor_answers
 from tests.support.vendors.alpha_vantage import SCENARIOS, AlphaVantage, series_of
 from tests.support.vendors.market import archive
-from tests.support.vendors.server import FAULTS, KEY, Reply
+from tests.support.vendors.server import FAULTS, KEY, Reply, told
 
 EVENING = date(2013, 3, 1)
 LONG_AGO = date(2012, 1, 3)
@@ -77,6 +78,25 @@ def test_the_short_answer_is_asked_for_when_it_reaches(
     assert asked(vendor) == [("TIME_SERIES_DAILY_ADJUSTED", "IBM", size)]
     assert rows[0].session <= first
     assert rows[-1].session == EVENING
+
+
+def test_numbers_come_in_the_forms_that_the_vendor_writes(vendor: AlphaVantage, source: PriceSource) -> None:
+    """A volume with a decimal point, a spin-off's split of four decimals, a last refresh with a time of the day."""
+    prices = {"1. open": "201.4000", "2. high": "203.0", "3. low": "200.5000", "4. close": "202.9100"}
+    events = {"7. dividend amount": "0.8500", "8. split coefficient": "1.0460"}
+    answer = {
+        "Meta Data": {"2. Symbol": "IBM", "3. Last Refreshed": "2013-03-01 16:00:01", "4. Output Size": "Compact"},
+        "Time Series (Daily)": {
+            "2013-03-01": prices | {"5. adjusted close": "202.9100", "6. volume": "2360900.0"} | events,
+            "2013-02-28": prices
+            | {"5. adjusted close": "193.1740", "6. volume": "2360900", "8. split coefficient": "1"},
+        },
+    }
+    vendor.say("IBM", told(answer))
+    assert source.fetch("IBM", date(2013, 2, 28), EVENING) == [
+        PriceRow(date(2013, 2, 28), 201.4, 203.0, 200.5, 202.91, 2360900.0, 0.0, 1.0),
+        PriceRow(EVENING, 201.4, 203.0, 200.5, 202.91, 2360900.0, 0.85, 1.046),
+    ]
 
 
 def test_the_key_travels_with_each_request_and_is_no_attribute_of_the_package(

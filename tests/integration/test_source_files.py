@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -245,6 +246,52 @@ def test_a_large_file_is_read_as_a_stream(folder: Path, make: Make) -> None:
     assert [row.close for row in source.fetch("S77", *ALWAYS)] == truth
     frame.sort_values(["symbol", "date"]).to_parquet(folder / "all.parquet")
     assert [row.close for row in source.fetch("S77", *ALWAYS)] == truth
+
+
+def test_a_wide_parquet_file_is_read_in_blocks_of_columns(folder: Path, make: Make) -> None:
+    """Whichever block a symbol stands in, its prices and what is wrong with them are its own."""
+    sessions, count = pd.bdate_range("2004-01-01", periods=1_200), 1_600
+    numbers = np.arange(1.0, 1 + len(sessions) * count).reshape(len(sessions), count)
+    numbers[7, 1_100] = -5
+    frame = pd.DataFrame(numbers, columns=[f"S{i}" for i in range(count)])
+    frame.insert(0, "date", sessions)
+    frame.to_parquet(folder / "wide.parquet")
+    source = make()
+    for at in (0, 499, 500, 999, 1_000, 1_599):
+        assert list(closes(source, f"S{at}").values()) == numbers[:, at].tolist()
+    with pytest.raises(PriceFileError, match=r"^wide.parquet, line 8, column 'S1100': -5 is not a number"):
+        source.fetch("S1100", *ALWAYS)
+
+
+def test_a_folder_of_many_files_is_looked_at_anew_when_the_file_of_a_symbol_moves(folder: Path, make: Make) -> None:
+    """A symbol whose file is gone is unknown, and one whose file has another name or came later is found."""
+    source = make(IBM__csv="date,close\n2013-03-01,5\n", KO__csv="date,close\n2013-03-01,6\n")
+    assert [closes(source, symbol) for symbol in ("IBM", "KO")] == [{"2013-03-01": 5}, {"2013-03-01": 6}]
+    (folder / "KO.csv").unlink()
+    make(PEP__csv="date,close\n2013-03-01,7\n")
+    (folder / "IBM.csv").rename(folder / "ibm.us.csv")
+    assert [closes(source, symbol) for symbol in ("IBM", "PEP")] == [{"2013-03-01": 5}, {"2013-03-01": 7}]
+    with pytest.raises(UnknownSymbolError):
+        source.fetch("KO", *ALWAYS)
+
+
+def test_a_full_disk_ends_in_a_message(folder: Path, make: Make, tmp_path: Path) -> None:
+    """The numbers of a file are kept on disk while it is used: where they do not fit, the place is named."""
+    frame = pd.DataFrame({"date": pd.bdate_range("2004-01-01", periods=5_000), "IBM": 1.0})
+    frame.to_csv(folder / "wide.csv", index=False)
+    source = make()
+    assert source.symbols() == ["IBM"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # a disk with so much room for a file
+    try:
+        with pytest.raises(SourceUnavailableError) as caught:
+            source.fetch("IBM", *ALWAYS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value) == (
+        f"{tmp_path / 'cache'}: the numbers of a price file do not fit there (0.1 MB so far); make room and ask again"
+    )
+    assert len(source.fetch("IBM", *ALWAYS)) == 5_000
 
 
 # --- errors

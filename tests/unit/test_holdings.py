@@ -269,7 +269,7 @@ def test_messages_that_a_newcomer_meets_say_what_to_do(read: Read) -> None:
     errors = refused(read, HEADER + GOOD + GOOD + b"NVDA,1,2,2020-06-10,,\nAAPL,1,2,2024-05-01,,\n")
     assert [str(error) for error in errors] == [
         "row 4, symbol: 'NVDA' is not in the sample (20 symbols: AAPL, AMD, ...): hold it as asset_class private, "
-        'or see README, "Your own holdings", for prices of your own',
+        'or see README, "Your own prices"',
         "row 5, entry_date: 2024-05-01 is after 2022-12-28, the last session of the sample",
     ]
 

@@ -1,6 +1,6 @@
 """SIGMA_FACTOR_MODEL: which model it names, and what is said of a file that breaks a rule."""
 
-from datetime import date
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from assets.model_file import ModelFileError
 from assets.numerics.constants import LOOKBACK_RETURNS
 from resources.database.engine import Database
 from resources.sources.sample import SampleSource
-from sigma_dagster.services import Services
-from sigma_dagster.settings import Settings, SettingsError
+from sigma_dagster.services import LackingProxiesError, Services
+from sigma_dagster.settings import Settings
 
 RIDGE = """
 name = "my-ridge"
@@ -181,14 +181,49 @@ def test_neither_a_built_in_name_nor_a_file(setting: str) -> None:
 # --- its proxies
 
 
+def lacking(source: SampleSource, sources: str) -> LackingProxiesError:
+    settings = Settings.from_environment({"SIGMA_PRICE_SOURCES": sources})
+    with pytest.raises(LackingProxiesError) as caught:
+        Services(settings, Database("sqlite://"), source, US_6).check_proxies()
+    return caught.value
+
+
 def test_a_proxy_that_the_source_lacks_is_named() -> None:
-    """A model that cannot be fed names the symbols that are lacking."""
-    settings = Settings.from_environment({"SIGMA_FACTOR_MODEL": "us-6", "SIGMA_AS_OF": date(2022, 12, 28).isoformat()})
-    services = Services(settings, Database("sqlite://"), SampleSource(), US_6)
-    with pytest.raises(
-        SettingsError, match=r"factor model us-6: the sample has no prices of SPY, VTV, VUG, IWM, TLT; "
-    ):
-        services.check_proxies()
+    """A model that cannot be fed names the symbols that are lacking, and the lines to type."""
+    error = lacking(SampleSource(), "sample")
+    assert (error.model, error.lacking) == (US_6, ["SPY", "VTV", "VUG", "IWM", "TLT"])
+    first, *lines = str(error).splitlines()
+    assert first.startswith("factor model us-6: the sample has no prices of SPY, VTV, VUG, IWM, TLT. Add them, or type")
+    assert [line.strip() for line in lines] == [
+        "model sample-5  export SIGMA_FACTOR_MODEL=sample-5",
+        "no key          make install-yahoo && export SIGMA_PRICE_SOURCES=yahoo",
+        "a free key      export SIGMA_PRICE_SOURCES=tiingo SIGMA_TIINGO_KEY=YOUR_KEY",
+        "Alpha Vantage   export SIGMA_PRICE_SOURCES=alpha_vantage ALPHAVANTAGE_API_KEY=YOUR_KEY",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "factors"),
+    [
+        (["MTUM", "QUAL", "SPY", "VTV", "X"], [("market", "SPY"), ("momentum", "MTUM"), ("quality", "QUAL")]),
+        (["X", "TLT", "QUAL"], [("market", "SYMBOL")]),
+    ],
+)
+def test_the_line_that_is_offered_makes_a_model(
+    tmp_path: Path, symbols: list[str], factors: list[tuple[str, str]]
+) -> None:
+    """The factors that the symbols can feed, and a market of one's own choice where SPY is not among them."""
+
+    class Some(SampleSource):
+        def symbols(self) -> list[str]:
+            return symbols
+
+    error = lacking(Some(), "files")
+    assert "export SIGMA_PRICE_SOURCES=files,tiingo SIGMA_TIINGO_KEY=YOUR_KEY" in error.remedies["a free key"]
+    line = f'{error.remedies["your own model"]} && printf %s "$SIGMA_FACTOR_MODEL"'
+    told = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603
+    model = model_file.choose(told.stdout, ("files",))
+    assert [(factor.name, factor.proxy) for factor in model.factors] == factors
 
 
 def test_a_source_that_cannot_list_its_symbols_is_believed() -> None:

@@ -21,6 +21,7 @@ from sigma_dagster.portfolio.holdings_file.table import LeftOut, Line, Table, no
 from sigma_dagster.portfolio.holdings_file.values import Form, RuleError
 
 NOT_IN = "is not in"
+LAST_OF = "the last session of"
 #: How like each other two symbols are (0 to 1) of which one may be meant by the other: AAPL and APPL, MSFT and MSTF.
 _LIKENESS = 0.7
 _LOT = "lot"
@@ -64,7 +65,7 @@ def rules(table: Table, source: PriceSource, as_of: date, *, entry_date: date | 
     Raises HoldingsError for dates that fit two forms.
     """
     known = source.symbols()
-    described = f"the last session of {source.title}" if as_of == source.latest_session() else "the as-of session"
+    described = f"{LAST_OF} {source.title}" if as_of == source.latest_session() else "the as-of session"
     classes = {normal(line.texts.get("asset_class", "")) for line in table.lines}
     of_account = "asset_class" in table.columns and normal(table.names[table.columns["asset_class"]]) == "type"
     return Rules(
@@ -103,7 +104,7 @@ def _dates(table: Table) -> str:
 def _unknown_symbol(source: PriceSource, known: Sequence[str]) -> Callable[[str], str]:
     # The search takes a millisecond for each hundred symbols of the source: not for thousands of unknown ones.
     guesses = itertools.count()
-    way_out = 'hold it as asset_class private, or see README, "Your own holdings", for prices of your own'
+    way_out = 'hold it as asset_class private, or see README, "Your own prices"'
 
     @functools.cache
     def rule(symbol: str) -> str:

@@ -24,7 +24,7 @@ def main() -> int:
         done = subprocess.run([sigma, "demo"], env=os.environ | settings, check=False)  # noqa: S603 - our own program
         sizes = [asked.params.get("outputsize") for asked in vendor.asked]
         counts = f"{len(sizes)} times: {sizes.count('full')} full, {sizes.count('compact')} compact"
-        print(f"Alpha Vantage was asked {counts}")  # noqa: T201
+        print(f"Alpha Vantage was asked {counts}; prices and home were pretended, and are gone")  # noqa: T201
         return done.returncode
 
 
