@@ -23,10 +23,10 @@ FORCE = "ops:\n  factor_exposures:\n    config:\n      force: true"
 
 def lineage(page: Page) -> None:
     """The global asset graph: all groups open, and all of it in the window."""
-    page.open("/asset-groups", 1280, 1000, until="symbol_risk")
+    page.open("/asset-groups", 1800, 1250, until="symbol_risk")
     page.click("Hide navigation")
     page.press_alt("E")
-    page.open("/asset-groups", 1280, 1000, until="portfolio_volatility")
+    page.open("/asset-groups", 1800, 1250, until="portfolio_volatility")
     page.see("1 / 1 Passed")
 
 
