@@ -14,11 +14,11 @@ demo-live: install-dev
 	@$(BIN)/python -m tests.support.vendors.demo_live
 
 test: install-dev
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Minutes: killed processes on both databases, days of pretended vendors.
 test-slow: install-dev
-	@$(BIN)/python -m pytest -n 2 -m slow
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # Minutes each: the real daemon and webserver, on SQLite and on Postgres.
 test-daemon: install-dev

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster import AssetCheckEvaluation, AssetCheckKey, AssetCheckSeverity
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
+    AssetCheckEvaluationTargetMaterializationData as Target,
 )
 from filelock import FileLock
 
@@ -82,6 +82,7 @@ def evaluate(
         with database.read() as connection:
             deleted = deletions.noted(connection)
             began = {name: first for name, (first, _) in price_ends(connection, None).items()}
+        targets = _targets(instance)
         for asset, check in _asked(live):
             offending = before.get(AssetCheckKey(dg.AssetKey(asset.name), check.name))
             scopes = [EVERYTHING] if check.of_newest else _scopes(asset, offending, blocks, deleted, began)
@@ -89,10 +90,10 @@ def evaluate(
                 continue
             asked = Asked(asset, instance, database, model)
             found = {one: None for scope in scopes for one in check.question(replace(asked, scope=scope))}
-            _report(instance, check.answer(asset, sorted(found)))
+            _report(instance, check.answer(asset, sorted(found)), targets)
 
 
-def _report(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> None:
+def _report(instance: dg.DagsterInstance, result: dg.AssetCheckResult, targets: Mapping[dg.AssetKey, Target]) -> None:
     if result.asset_key is None or result.check_name is None:
         raise TypeError("an answer without asset or check")
     evaluation = AssetCheckEvaluation(
@@ -102,20 +103,21 @@ def _report(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> None:
         metadata=result.metadata,
         severity=result.severity,
         description=result.description,
-        target_materialization_data=_target(instance, result.asset_key),
+        target_materialization_data=targets.get(result.asset_key),
     )
     instance.report_runless_asset_event(evaluation)
 
 
-def _target(instance: dg.DagsterInstance, key: dg.AssetKey) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Name the materialization that an answer is about: else the UI goes by seconds, and takes it for older."""
-    found = next(iter(instance.get_asset_records([key])), None)
-    latest = found.asset_entry.last_materialization_record if found else None
-    if latest is None:
-        return None
-    return AssetCheckEvaluationTargetMaterializationData(
-        storage_id=latest.storage_id, run_id=latest.run_id, timestamp=latest.timestamp
-    )
+def _targets(instance: dg.DagsterInstance) -> dict[dg.AssetKey, Target]:
+    """Name the materializations that answers are about: else the UI goes by seconds, and takes them for older."""
+    found = {}
+    for record in instance.get_asset_records([dg.AssetKey(asset.name) for asset in ASSETS]):
+        latest = record.asset_entry.last_materialization_record
+        if latest is not None:
+            found[record.asset_entry.asset_key] = Target(
+                storage_id=latest.storage_id, run_id=latest.run_id, timestamp=latest.timestamp
+            )
+    return found
 
 
 def _answers(instance: dg.DagsterInstance, live: bool) -> dict[AssetCheckKey, list[str]]:

@@ -1,5 +1,6 @@
 """What all tests share: an environment without settings of ours, and homes with portfolios already onboarded."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,12 @@ pytest_plugins = ["tests.conftest_postgres", "tests.conftest_sources"]
 
 #: Few sessions make an onboarding quick; the look-back of the numbers is as long as ever.
 SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: let no garbage collection look at it again. `Home.sigma_here` collects each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @sa.event.listens_for(sa.Engine, "connect")

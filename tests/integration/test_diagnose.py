@@ -33,7 +33,7 @@ def window() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def told(read_home: Home) -> dict[str, Any]:
     """What `sigma diagnose ko --json` prints."""
-    done = read_home.sigma("diagnose", "ko", "--json")
+    done = read_home.sigma_here("diagnose", "ko", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -83,11 +83,11 @@ def test_influential_sessions_are_those_whose_omission_moves_the_fit_most(
     """Cook's distance by its definition: fit again without the session, and see how far all fitted values move."""
     formula = f"KO ~ market + {' + '.join(SPREADS)}"
     full = smf.ols(formula, window).fit()
-    distance = {
-        day: ((full.fittedvalues - smf.ols(formula, window.drop(index=day)).fit().predict(window)) ** 2).sum()
-        / (7 * full.mse_resid)
-        for day in window.index
-    }
+    x, y = full.model.exog, full.model.endog
+    distance = {}
+    for i, day in enumerate(window.index):
+        without, *_ = np.linalg.lstsq(np.delete(x, i, axis=0), np.delete(y, i), rcond=None)
+        distance[day] = ((full.fittedvalues - x @ without) ** 2).sum() / (7 * full.mse_resid)
     largest = sorted(distance, key=lambda day: -distance[day])[:5]
     assert [one["session"] for one in told["influential"]] == largest
     for one in told["influential"]:
@@ -106,7 +106,7 @@ def test_an_earlier_session(read_home: Home) -> None:
 
 def test_the_table_shows_both_errors_and_is_narrow(read_home: Home) -> None:
     """The table has ordinary and robust standard errors, and fits a terminal of 80 columns."""
-    done = read_home.sigma("diagnose", "KO")
+    done = read_home.sigma_here("diagnose", "KO")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("KO, window 2021-12-29..2022-12-28, 252 sessions")
     assert "factor            beta  std. error  Newey-West  VIF" in lines
@@ -144,7 +144,7 @@ def test_bayes_shows_prior_data_and_posterior(read_home: Home, tmp_path: Path, w
         assert one.se < one.se_ols
     market, value = found.factors
     assert (market.prior, market.prior_sd, value.prior, value.prior_sd) == (1.0, 0.15, 0.0, 0.55)
-    lines = read_home.sigma("diagnose", "KO", factor_model=str(tmp_path / "m.toml")).stdout.splitlines()
+    lines = read_home.sigma_here("diagnose", "KO", factor_model=str(tmp_path / "m.toml")).stdout.splitlines()
     assert "factor  prior    +/-   data    +/-   beta    +/-" in lines
     shown = next(line.split() for line in lines if line.startswith("market "))
     assert shown[1:] == [f"{x:.3f}" for x in (1.0, 0.15, market.beta_ols, market.se_ols, market.beta, market.se)]
@@ -186,9 +186,9 @@ def test_a_fit_that_failed_gives_its_reason(core_home: Home) -> None:
     found = diagnose(core_home, "KO")
     assert (found.quality, found.reason) == ("failed", "No return in the last 5 sessions")
     assert (found.factors, found.residuals, found.r_squared) == ((), None, None)
-    done = core_home.sigma("diagnose", "KO")
+    done = core_home.sigma_here("diagnose", "KO")
     assert "Not known: No return in the last 5 sessions" in done.stdout
-    assert json.loads(core_home.sigma("diagnose", "KO", "--json").stdout)["r_squared"] is None
+    assert json.loads(core_home.sigma_here("diagnose", "KO", "--json").stdout)["r_squared"] is None
 
 
 def test_a_gap_is_left_out_on_both_sides(core_home: Home, window: pd.DataFrame) -> None:
@@ -208,7 +208,7 @@ def test_a_gap_is_left_out_on_both_sides(core_home: Home, window: pd.DataFrame) 
 @pytest.mark.parametrize("symbol", ["NVDA", "", "a\x1bb", "x" * 300])
 def test_a_symbol_that_is_not_stored(read_home: Home, symbol: str) -> None:
     """An unknown symbol is a message with exit status 2."""
-    done = read_home.sigma("diagnose", symbol)
+    done = read_home.sigma_here("diagnose", symbol)
     assert (done.returncode, done.stdout) == (2, "")
     assert "are stored" in done.stderr
     assert "AAPL" in done.stderr

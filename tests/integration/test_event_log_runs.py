@@ -1,6 +1,7 @@
 """Runs on an instance described by a dagster.yaml: what Dagster knows afterwards, with and without the tag."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@cache
 def definitions(code_version: str | None = "1") -> dg.Definitions:
     """Two assets that record themselves, except for the symbol KO, in a run with the tag."""
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support.home import CORE, ROOT, Home, holdings
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+#: The other signal takes the same way: `make test-slow`.
+ONE_FAST = [SIGNALS[0], pytest.param(*SIGNALS[1], marks=pytest.mark.slow)]
 LAST_LINE = "Interrupted by {}. What was stored is kept; the same command finishes the rest."
 
 #: Says where it is by making a file, and stays there for a while.
@@ -88,7 +90,7 @@ def interrupt(process: "subprocess.Popen[str]", signum: signal.Signals) -> tuple
     return process.returncode, stderr.splitlines()
 
 
-@pytest.mark.parametrize(("signum", "status"), SIGNALS)
+@pytest.mark.parametrize(("signum", "status"), ONE_FAST)
 def test_an_interrupted_step_ends_its_run_as_canceled(
     core_home: Home, tmp_path: Path, signum: signal.Signals, status: int
 ) -> None:
@@ -106,7 +108,7 @@ def test_an_interrupted_step_ends_its_run_as_canceled(
     core_home.assert_records_are_rows()
 
 
-@pytest.mark.parametrize(("signum", "status"), SIGNALS)
+@pytest.mark.parametrize(("signum", "status"), ONE_FAST)
 def test_a_signal_during_garbage_collection_is_not_lost(
     core_home: Home, tmp_path: Path, signum: signal.Signals, status: int
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_signal_during_start_up_ends_in_one_line(
     assert interrupt(process, signum) == (status, [LAST_LINE.format(signum.name)])
 
 
+@pytest.mark.slow
 def test_who_waits_can_be_interrupted(core_home: Home, tmp_path: Path) -> None:
     """The command that waits for another's run ends; the run that it waits for is not disturbed."""
     file = holdings(tmp_path / "new.csv", "AMD", "KO")

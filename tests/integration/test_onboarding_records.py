@@ -153,7 +153,9 @@ def script(home: Home, code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 # Killed after no partition was recorded, and after some.
-@pytest.mark.parametrize(("asset", "recorded"), [("daily_prices", 0), ("factor_exposures", 3)])
+@pytest.mark.parametrize(
+    ("asset", "recorded"), [pytest.param("daily_prices", 0, marks=pytest.mark.slow), ("factor_exposures", 3)]
+)
 def test_trap_29_a_killed_onboarding_is_finished_by_the_next(
     core_home: Home, tmp_path: Path, asset: str, recorded: int
 ) -> None:
@@ -179,6 +181,7 @@ def assert_killed(child: subprocess.Popen[str]) -> None:
     assert child.returncode == -signal.SIGKILL, said
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, tmp_path: Path) -> None:
     """All rows are there, only records are lost: the next command has no block to run and heals all the same."""
     file = holdings(tmp_path / "new.csv", "KO", "AAPL")
@@ -191,6 +194,7 @@ def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, t
     assert core_home.statuses() == runs
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_file_share_the_work(home: Home) -> None:
     """Started together, both succeed; the provider is called once a symbol in total, each partition recorded once."""
     both = [script(home, SIGMA, "onboard", str(CORE), "--json") for _ in range(2)]

@@ -105,7 +105,7 @@ def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path) -> 
     words |= {"OLD": "KO", "NEW": "KO.X", "TO": "other"}
     for command in _commands():
         named = [words.get(word, word) for word in shlex.split(command)[1:]]
-        done = full_home.sigma(*(desk / word if word == EXAMPLE else word for word in named))
+        done = full_home.sigma_here(*(desk / word if word == EXAMPLE else word for word in named))
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout, command
 
@@ -117,7 +117,7 @@ def test_every_command_and_option_that_is_named_exists(home: Home) -> None:
     helps: dict[str, str] = {}
     for command, rest in sorted(named):
         if command not in helps:
-            helps[command] = home.sigma(command, "--help").stdout
+            helps[command] = home.sigma_here(command, "--help").stdout
         for option in re.findall(r"--[a-z-]+", rest):
             assert f"{option} " in helps[command], (command, option)
     assert all(helps.values())
@@ -267,7 +267,7 @@ def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path
     if "--dry-run" in command:
         file.write_text("Ticker,Shares,Memo\nAAPL,1,x\nPending activity,,\n")
     words |= {"plan": ["plan", str(file)], "FILE": [str(file)], "NAME": ["growth"], "SYMBOL": ["AAPL"]}
-    done = full_home.sigma(*(argument for word in command.split()[1:] for argument in words.get(word, [word])))
+    done = full_home.sigma_here(*(argument for word in command.split()[1:] for argument in words.get(word, [word])))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert _names(data) == _documented(command)
@@ -284,7 +284,7 @@ def test_the_errors_in_json_are_those_of_the_docs(home: Home, tmp_path: Path) ->
     """As a newcomer meets them: a symbol that the sample does not have."""
     file = tmp_path / "bad.csv"
     file.write_text("symbol,quantity,entry_price,entry_date\nAAPL,1,100,2021-01-04\n\nNVDA,1,10,2021-01-04\n")
-    done = home.sigma("onboard", file, "--json")
+    done = home.sigma_here("onboard", file, "--json")
     assert done.returncode == 2
     assert _names(json.loads(done.stdout)) == _documented("Errors")
     shown = re.findall(r"`(row [^`]+)`", _section("Your own holdings"))

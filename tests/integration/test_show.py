@@ -239,7 +239,7 @@ def test_an_earlier_session_is_read_as_it_was(read_home: Home) -> None:
 
 def test_the_table_is_narrow_and_begins_with_the_market_in_total(read_home: Home) -> None:
     """The page fits 100 columns and opens with the total market exposure."""
-    lines = read_home.sigma("show", "growth").stdout.splitlines()
+    lines = read_home.sigma_here("show", "growth").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("growth as of 2022-12-28")
     factors = lines[lines.index("") + 1 :]
@@ -341,7 +341,7 @@ def test_a_portfolio_that_sold_everything_says_so(mixed: Home) -> None:
     assert (found.as_of, found.reason, found.positions) == (LAST, "No active position", ())
     assert set(found.exposures.values()) == {None}
     assert read(mixed, "sold", up_to=date(2022, 12, 26)).positions[0].weight == 1.0
-    done = mixed.sigma("show", "sold")
+    done = mixed.sigma_here("show", "sold")
     assert (done.returncode, "Not known: No active position" in done.stdout) == (0, True)
 
 
@@ -365,7 +365,7 @@ def test_low_coverage_is_shown_in_a_line(mixed: Home) -> None:
     assert found.weight_coverage == pytest.approx(covered, abs=1e-12)
     assert found.weight_basis == "mixed"
     assert found.low_coverage is True
-    lines = mixed.sigma("show", "mixed").stdout.splitlines()
+    lines = mixed.sigma_here("show", "mixed").stdout.splitlines()
     assert lines[1].startswith(f"Exposures cover {covered:.1%} of value")
     assert any(line.startswith("Low coverage") for line in lines)
     assert max(map(len, lines)) <= 100
@@ -378,7 +378,7 @@ def test_rows_that_are_gone_end_in_a_message(core_home: Home) -> None:
     for table, condition in (("daily_price", "symbol = 'SP500' AND session = '2022-12-28'"), ("factor_exposure", "1")):
         with core_home.sql() as connection:
             connection.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608
-        done = core_home.sigma("show", "core")
+        done = core_home.sigma_here("show", "core")
         assert (done.returncode, done.stdout) == (2, "")
         assert "onboard the portfolio" in done.stderr
         assert "Traceback" not in done.stderr
@@ -402,10 +402,10 @@ def test_two_models_live_side_by_side(core_home: Home, tmp_path: Path, method: s
     model = model_file.read(setting)
     before = core_home.rows("factor_exposure", "symbol_volatility", "portfolio_volatility")
 
-    refused = core_home.sigma("show", "core", factor_model=setting)
+    refused = core_home.sigma_here("show", "core", factor_model=setting)
     assert refused.returncode == 2
     assert f"nothing is computed of portfolio core with the factor model my-{method}" in refused.stderr
-    plan = json.loads(core_home.sigma("plan", "--json", factor_model=setting).stdout)
+    plan = json.loads(core_home.sigma_here("plan", "--json", factor_model=setting).stdout)
     assert plan["exposures"] == {"symbols": 10, "rows": 50}
     assert (plan["volatility"]["rows"], plan["portfolios"], plan["api_calls"]) == (0, {"core": 5}, 0)
 
@@ -416,9 +416,9 @@ def test_two_models_live_side_by_side(core_home: Home, tmp_path: Path, method: s
     assert {name: after[name] for name in ("symbol_volatility", "portfolio_volatility")} == {
         name: before[name] for name in ("symbol_volatility", "portfolio_volatility")
     }
-    shown = json.loads(core_home.sigma("show", "core", "--json", factor_model=setting).stdout)
+    shown = json.loads(core_home.sigma_here("show", "core", "--json", factor_model=setting).stdout)
     assert shown["factor_model"] == model.key
-    assert shown["exposures"] != json.loads(core_home.sigma("show", "core", "--json").stdout)["exposures"]
+    assert shown["exposures"] != json.loads(core_home.sigma_here("show", "core", "--json").stdout)["exposures"]
 
 
 def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_univariate_betas_are_not_split(core_home: Home, tmp_path: Path) -> None
         alone = sm.OLS(series, sm.add_constant(window[proxy] - market)).fit().get_robustcov_results("HC3")
         assert found.standard_errors[factor] == pytest.approx(alone.bse[1], rel=1e-9)
     assert found.market_total == pytest.approx(found.exposures["market"], abs=1e-12)
-    lines = core_home.sigma("show", "core", factor_model=setting).stdout.splitlines()
+    lines = core_home.sigma_here("show", "core", factor_model=setting).stdout.splitlines()
     assert "Not known: Univariate betas do not add up" in lines
     assert next(line.split()[-1] for line in lines if line.startswith("momentum")) == "-"
 
@@ -453,7 +453,7 @@ def test_a_model_that_cannot_be_had_is_refused_before_anything_is_stored(home: H
     """A model whose proxies the source lacks is refused, and nothing is stored."""
     home.create()
     for command in (("onboard", CORE), ("plan", CORE), ("plan",)):
-        done = home.sigma(*command, factor_model=setting)
+        done = home.sigma_here(*command, factor_model=setting)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert "Traceback" not in done.stderr

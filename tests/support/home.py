@@ -193,9 +193,11 @@ class Home:
 
     def rows(self, *tables: str) -> Rows:
         """All rows of the tables (none named: of every table), every column, sorted."""
-        if not tables:
-            tables = tuple(name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'"))
-        return {name: sorted(self.query(f"SELECT * FROM {name}"), key=repr) for name in tables}  # noqa: S608
+        with self.sql() as connection:
+            if not tables:
+                found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                tables = tuple(name for (name,) in found)
+            return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in tables}  # noqa: S608
 
     def count(self, table: str) -> int:
         """How many rows a table has."""
