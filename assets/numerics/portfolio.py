@@ -213,9 +213,8 @@ def expose(weights: Weights, beta: FloatArray, market_total: FloatArray, quality
 
 def has_betas(beta: FloatArray) -> BoolArray:
     """(D, S) the symbols whose K betas (D, S, K) are all finite."""
-    finite = np.isfinite(beta)
-    has: BoolArray = np.ones(beta.shape[:2], dtype=bool) if finite.all() else finite.all(axis=2)
-    return has
+    finite: BoolArray = np.isfinite(beta)
+    return np.ones(beta.shape[:2], dtype=bool) if finite.all() else np.all(finite, axis=2)
 
 
 def betas_of(covered: BoolArray, beta: FloatArray) -> FloatArray:

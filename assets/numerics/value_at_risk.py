@@ -100,8 +100,9 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     sample = np.where(np.isnan(recent), np.inf, recent) if (n_recent < RISK_WINDOW).any() else recent.copy()
     historical = _loss(*_quantiles(_lowest(sample), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
-    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", MIN_FILTERED_OBS - 1)
-    reason = np.append(texts, None)[np.minimum(n_obs, MIN_FILTERED_OBS)]
+    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", MIN_FILTERED_OBS)
+    texts[MIN_FILTERED_OBS] = None  # so many, or more, are enough
+    reason = texts[np.minimum(n_obs, MIN_FILTERED_OBS)]
     losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
     return ValueAtRisk(**losses, reason=reason)
 
