@@ -99,8 +99,9 @@ def _commands() -> list[str]:
     return [*shown, *listed]
 
 
-def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path) -> None:
+def test_every_sigma_command_of_the_readme_runs(full_home: Home, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the README, after the demo, beside its example file."""
+    monkeypatch.chdir(desk)
     words = {"FILE": EXAMPLE, "[FILE]": EXAMPLE, "NAME": "mine", "SYMBOL": "AAPL", "SYMBOL...": "AAPL"}
     words |= {"OLD": "KO", "NEW": "KO.X", "TO": "other"}
     for command in _commands():
