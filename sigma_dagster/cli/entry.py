@@ -10,6 +10,7 @@ from sigma_dagster.runs import interrupts
 
 #: So many new objects before the garbage collector looks at them.
 _OBJECTS = 50_000
+_OUT_OF_MEMORY = "Out of memory. What was stored is kept; give the process more, then the same command again.\n"
 
 
 def main() -> None:
@@ -24,6 +25,10 @@ def main() -> None:
             command()
         finally:
             interrupts.check()  # swallowed on the way, or turned into another error
+    except MemoryError:
+        # Not even the messages of failures may have found room to be imported.
+        sys.stderr.write(_OUT_OF_MEMORY)
+        raise SystemExit(1) from None
     except interrupts.Interrupted as interrupted:
         sys.stderr.write(
             f"Interrupted by {interrupted}. What was stored is kept; the same command finishes the rest.\n"
