@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from resources.sources import sample
-from tests.support.home import EXAMPLES, Ended, Home, holdings
+from tests.support.home import Ended, Home, holdings
 from tests.support.sources import RecordedSource
 
 HEADER = "symbol,quantity,entry_price,entry_date,exit_date,asset_class\n"
-#: Kilobytes of address space: enough for an interpreter and numpy, too little for what a command needs.
-_TOO_LITTLE = 200_000
 GOOD = "AAPL,10,75.5,2020-06-10,,\n"
 
 
@@ -316,13 +314,3 @@ def test_escapes_of_a_file_do_not_reach_the_terminal(core_home: Home, tmp_path: 
     file.write_text("symbol,quantity,entry_price,entry_date,se\x1b[31mct\u202eor\nKO,1,50,2021-06-15,x\n")
     ended = core_home.sigma_here("plan", file)
     assert ended.stderr == "Ignored columns: se\\x1b[31mct\\u202eor\n"
-
-
-def test_too_little_memory_is_a_line(home: Home) -> None:
-    """Promise: F8: also where not even a message's module can be imported any more; no traceback."""
-    command, environment = home.command("onboard", EXAMPLES / "core.csv")
-    limited = ["sh", "-c", f'ulimit -v {_TOO_LITTLE}; exec "$@"', "sh", *command]
-    done = subprocess.run(limited, env=environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own command
-    assert done.returncode == 1, done
-    assert done.stderr.splitlines()[-1].lower().startswith("out of memory. what was stored is kept"), done.stderr
-    assert "Traceback" not in done.stderr
