@@ -63,7 +63,7 @@ def _reporter(services: Services) -> dg.ResourceDefinition:
         # Half a second of imports that only this asset's runs need.
         from sigma_dagster.analysis.report.reporter import StoredReporter
 
-        return StoredReporter(services.database, services.model)
+        return StoredReporter(services)
 
     return reporter
 

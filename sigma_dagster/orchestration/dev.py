@@ -44,7 +44,7 @@ def _develop() -> None:
 def _serve() -> None:
     cli: Any = import_module("dagster_webserver.cli")
     services = Services.of(Settings.from_environment(os.environ))
-    pages = StoredReporter(services.database, services.model)
+    pages = StoredReporter(services)
     make = cli.create_app_from_workspace_process_context
 
     def make_guarded(*arguments: Any, **more: Any) -> Guard:

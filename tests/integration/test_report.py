@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from html.parser import HTMLParser
@@ -308,9 +309,9 @@ def test_an_onboarding_and_a_refresh_are_an_event_each(home: Home) -> None:
 # --- on the server of the UI
 
 
-def ask(home: Home, path: str) -> tuple[int, str]:
+def ask(home: Home, path: str, **settings: str) -> tuple[int, str]:
     """Ask the pages for a path, as the server hands it on."""
-    services = home.environment()
+    services = home.environment(**settings)
     sent: list[Any] = []
 
     async def beyond(_scope: Any, _receive: Any, send: Any) -> None:
@@ -323,7 +324,7 @@ def ask(home: Home, path: str) -> tuple[int, str]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    app = Pages(beyond, StoredReporter(services.database, services.model).page)
+    app = Pages(beyond, StoredReporter(services).page)
     asyncio.run(app({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
     body = b"".join(one.get("body", b"") for one in sent)
     return sent[0]["status"], body.decode()
@@ -335,6 +336,28 @@ def test_the_server_gives_the_page_and_leaves_the_rest_to_the_ui(core_home: Home
     assert (status, body) == (200, page.render(facts_of(core_home, "core")))
     assert ask(core_home, "/report/<script>")[0] == 404
     assert ask(core_home, "/assets") == (299, "the UI")
+
+
+def test_the_server_s_page_has_the_user_s_scenarios(core_home: Home, tmp_path: Path) -> None:
+    """Promise: the same page as `sigma report`; a file that cannot be read, and rows that are gone, are a line."""
+    file = tmp_path / "stress.toml"
+    file.write_text('[stress.mine]\ntitle = "Mine alone"\nfactors = { market = -0.5 }\n')
+    assert "Mine alone" in ask(core_home, "/report/core", stress=str(file))[1]
+    status, body = ask(core_home, "/report/core", stress=str(tmp_path / "none.toml"))
+    assert (status, "none.toml cannot be read" in body) == (404, True)
+    with core_home.sql() as connection:
+        connection.execute("DELETE FROM factor_exposure WHERE symbol = 'AAPL'")
+        connection.commit()
+    status, body = ask(core_home, "/report/core")
+    assert (status, "AAPL" in body) == (404, True)
+
+
+def test_pages_drawn_at_once_are_those_drawn_alone(read_home: Home) -> None:
+    """Promise: the server draws in several threads, and matplotlib has one style for all of them."""
+    found = facts_of(read_home, "core")
+    alone = page.render(found)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: page.render(found), range(8))) == {alone}
 
 
 def test_a_name_of_our_own_kind_is_quoted_in_the_address() -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO, StringIO
+from threading import Lock
 from typing import Any
 
 import matplotlib as mpl
@@ -44,6 +45,8 @@ _STYLE = {
 _INKED = ("grid.color", "axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
 _UNUSED_ID = re.compile(r'<g id="[^"]*"')
 """Every drawing numbers its groups from 1; nothing refers to them."""
+_STYLING = Lock()
+"""Matplotlib has one style for all threads of a process, and the UI's server draws in several."""
 _DPI = 70
 _WIDTH = 8.0
 _PANELS = 2
@@ -75,7 +78,7 @@ class Chart:
     def _save(self, target: StringIO | BytesIO, form: str, ink: str, **options: Any) -> None:
         # The same chart is the same text every time, and no two charts of a page share an id.
         style: Any = {**_STYLE, **dict.fromkeys(_INKED, ink), "svg.hashsalt": self.name}
-        with mpl.rc_context(style):
+        with _STYLING, mpl.rc_context(style):
             figure = Figure(figsize=(_WIDTH, self.height), dpi=_DPI)
             self.plot(figure, ink)
             figure.savefig(target, format=form, transparent=True, **options)

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from assets.numerics.arrays import FloatArray
+from assets.numerics.constants import SPLIT_RATIO_BAND
 from sigma_dagster.analysis import caveats, wording
 from sigma_dagster.analysis.report import charts
 from sigma_dagster.analysis.report.charts import Chart
@@ -38,6 +39,7 @@ def render(found: Facts) -> str:
         month_ends=_month_ends(found.history),
         history=found.history,
         largest=_BARS,
+        band=SPLIT_RATIO_BAND,
     )
 
 
