@@ -17,7 +17,7 @@ asset = dg.AssetSpec(
     owners=["team:portfolio-risk"],
     description="One row is one lot of a portfolio: symbol, signed quantity, entry price and date. "
     "Changes when a portfolio is onboarded.",
-    metadata=column_schema(tables.position),
+    metadata=column_schema(tables.lot),
 )
 
 _ID = "portfolio_id"
@@ -51,7 +51,7 @@ def _event(one: Portfolio) -> dg.AssetMaterialization:
                     (abs(lot.quantity) * lot.entry_price for lot in one.lots if lot.asset_class != "cash"), 0.0
                 ),
                 "equity": one.equity,
-                "imported_as_of": one.basis.isoformat(),
+                "shares_as_of": one.shares_as_of.isoformat(),
                 _ID: one.id,
             }
         ),

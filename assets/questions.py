@@ -21,7 +21,7 @@ from assets.numerics.constants import MIN_COVERAGE
 from resources import calendar
 from resources.database import bulk, symbols
 from resources.database.engine import Database
-from resources.database.tables import daily_price, portfolio, portfolio_factor_exposure, position, symbol
+from resources.database.tables import daily_price, lot, portfolio, portfolio_factor_exposure, symbol
 
 #: A larger move from one session to the next is worth a look: mostly it is a split that the source did not report.
 MAX_MOVE = 0.4
@@ -196,11 +196,11 @@ def held_without(asked: Asked) -> list[Offender]:
         if newest is None:
             return []
         present = sa.select(table.c.symbol).where(table.c.session == newest, asked.of_model)
-        held = sa.select(position.c.symbol).where(
-            position.c.asset_class == "public",
-            position.c.entry_date <= newest,
-            position.c.exit_date.is_(None) | (position.c.exit_date > newest),
-            position.c.symbol.not_in(present),
+        held = sa.select(lot.c.symbol).where(
+            lot.c.asset_class == "public",
+            lot.c.entry_date <= newest,
+            lot.c.exit_date.is_(None) | (lot.c.exit_date > newest),
+            lot.c.symbol.not_in(present),
         )
         return [Offender(name, name) for name in sorted(connection.execute(held.distinct()).scalars())]
 

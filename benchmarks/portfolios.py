@@ -116,7 +116,7 @@ def _positions(market: Market, names: IntArray) -> weighing.Positions:
         entry_price=np.full(count, 50.0),
         entry_date=np.full(count, market.days[0]),
         exit_date=np.full(count, np.datetime64("NaT", "D")),
-        basis=np.full(count, market.days[-1]),
+        shares_as_of=np.full(count, market.days[-1]),
         private=np.zeros(count, dtype=bool),
         cash=np.zeros(count, dtype=bool),
     )

@@ -67,14 +67,21 @@ def _view(connection: Connection, view: str, name: str, model: FactorModel) -> p
 
 
 def portfolios() -> pd.DataFrame:
-    """Give the stored portfolios: `portfolio`, `lots`, `symbols`, `first_entry`, `equity` (dollars), `basis`."""
+    """Give the stored portfolios: `portfolio`, `lots`, `symbols`, `first_entry`, `equity` (dollars), `shares_as_of`."""
     with _reading() as (connection, _):
         rows = [
-            (one.name, len(one.lots), len({lot.symbol for lot in one.lots}), one.first_entry, one.equity, one.basis)
+            (
+                one.name,
+                len(one.lots),
+                len({lot.symbol for lot in one.lots}),
+                one.first_entry,
+                one.equity,
+                one.shares_as_of,
+            )
             for one in stored.load(connection)
         ]
-    names = ["portfolio", "lots", "symbols", "first_entry", "equity", "basis"]
-    return _dated(pd.DataFrame(rows, columns=names), "first_entry", "basis")
+    names = ["portfolio", "lots", "symbols", "first_entry", "equity", "shares_as_of"]
+    return _dated(pd.DataFrame(rows, columns=names), "first_entry", "shares_as_of")
 
 
 def lots(name: str) -> pd.DataFrame:

@@ -25,14 +25,14 @@ class Lots:
     symbol: IntArray
     """(L,) columns of the price arrays; private symbols and cash have columns of their own."""
     quantity: FloatArray
-    """(L,) shares of the basis session; negative for a short position, and nowhere else does its sign live."""
+    """(L,) shares as of that session; negative for a short position, and nowhere else does its sign live."""
     entry_price: FloatArray
-    """(L,) a share of the basis session; 0 where no entry value is known."""
+    """(L,) a share as of that session; 0 where no entry value is known."""
     entry_date: DateArray
     """(L,)."""
     exit_date: DateArray
     """(L,) NaT while open."""
-    basis: DateArray
+    shares_as_of: DateArray
     """(L,) the session in whose shares quantity and entry price are."""
     private: BoolArray
     """(L,) always worth their entry price; never with exposures."""
@@ -119,16 +119,16 @@ def value_positions(
     """Value every symbol at its last close at or before each target session, carried over splits.
 
     A symbol without such a close, and a private one, stands at its lots' entry prices; a lot whose entry price is 0 is
-    then worth nothing. So close must reach back to the
-    last close of every symbol, and the sessions must reach to the basis of every lot: the splits between a session and
-    the basis turn shares of the one into shares of the other.
+    then worth nothing. So close must reach back to the last close of every symbol, and the sessions must reach to
+    `shares_as_of` of every lot: the splits between a session and that one turn shares of the one into shares of the
+    other.
 
     :param close: (T, S) raw closes; NaN where there is none.
     :param split: (T, S) new shares for one old, effective on the session; NaN counts as 1.
     :param sessions: (T,) the dates of the rows, ascending.
     :param targets: (D,) strictly ascending rows.
     :param still_held: (D,) rows on which a lot must be active as well to count.
-    :raises ValueError: a basis that is not among the sessions, targets that are not ascending rows.
+    :raises ValueError: `shares_as_of` that is not among the sessions, targets that are not ascending rows.
     """
     rows = checked_targets(targets, len(sessions))
     n_symbols = close.shape[1]
@@ -143,7 +143,7 @@ def value_positions(
     active = _active(lots, sessions[rows])
     if still_held is not None:
         active &= _active(lots, sessions[still_held])
-    market = carried[:, lots.symbol] * (lots.quantity / growth[_basis_rows(lots, sessions), lots.symbol])
+    market = carried[:, lots.symbol] * (lots.quantity / growth[_counted_rows(lots, sessions), lots.symbol])
     at_market = np.isfinite(market)
     value = np.where(at_market, market, lots.quantity * lots.entry_price)
     at_entry = active & ~at_market & ~lots.cash
@@ -234,13 +234,13 @@ def _active(lots: Lots, days: DateArray) -> BoolArray:
     return active
 
 
-def _basis_rows(lots: Lots, sessions: DateArray) -> IntArray:
-    """(L,) the row of each lot's basis."""
-    rows = np.minimum(np.searchsorted(sessions, lots.basis), len(sessions) - 1)
-    outside = sessions[rows] != lots.basis
+def _counted_rows(lots: Lots, sessions: DateArray) -> IntArray:
+    """(L,) the row of the session that each lot is counted in shares of."""
+    rows = np.minimum(np.searchsorted(sessions, lots.shares_as_of), len(sessions) - 1)
+    outside = sessions[rows] != lots.shares_as_of
     if outside.any():
         raise ValueError(
-            f"basis of lot {np.flatnonzero(outside)[0]} must be a session in {sessions[0]}..{sessions[-1]}, "
-            f"got {lots.basis[outside][0]}: load prices from the earliest to the latest basis"
+            f"shares_as_of of lot {np.flatnonzero(outside)[0]} must be a session in {sessions[0]}..{sessions[-1]}, "
+            f"got {lots.shares_as_of[outside][0]}: load prices from the earliest to the latest of them"
         )
     return rows

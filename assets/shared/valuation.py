@@ -103,7 +103,7 @@ def load(
     shape = (len(grid), len(columns) - len(public))
     close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
-    lots = _lots(connection, held, portfolio.basis, columns, grid)
+    lots = _lots(connection, held, portfolio.shares_as_of, columns, grid)
     positions = weighing.value_positions(lots, close, split, days, targets)
     weights = weighing.weigh(positions, portfolio.equity)
     returns = np.hstack(
@@ -164,8 +164,8 @@ def _lots(
     grid: Sequence[date],
 ) -> Lots:
     column = {named: i for i, named in enumerate(columns)}
-    basis = min(max(imported, grid[0]), grid[-1])
-    ratio = prices.split_ratios(connection, sorted(_symbols(held, "public")), imported, basis)
+    counted_on = min(max(imported, grid[0]), grid[-1])
+    ratio = prices.split_ratios(connection, sorted(_symbols(held, "public")), imported, counted_on)
     scale = np.array([ratio.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0 for lot in held])
     return Lots(
         symbol=np.array([column[lot.asset_class, lot.symbol] for lot in held], dtype=np.int64),
@@ -173,7 +173,7 @@ def _lots(
         entry_price=np.array([lot.entry_price for lot in held]) / scale,
         entry_date=np.array([lot.entry_date for lot in held], dtype="datetime64[D]"),
         exit_date=np.array([lot.exit_date for lot in held], dtype="datetime64[D]"),
-        basis=np.full(len(held), basis, dtype="datetime64[D]"),
+        shares_as_of=np.full(len(held), counted_on, dtype="datetime64[D]"),
         private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
         cash=np.array([lot.asset_class == "cash" for lot in held], dtype=bool),
     )

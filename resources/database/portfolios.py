@@ -1,4 +1,4 @@
-"""Portfolios and their positions (lots): storing, editing, listing, and which symbols are held when."""
+"""Portfolios and their lots: storing, editing, listing, and which symbols are held when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from resources.database import edits, prices
+from resources.database import edits, prices, tables
 from resources.database.bulk import within
 from resources.database.deletions import delete_results, note
-from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, position, symbol
+from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, symbol
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +38,7 @@ class Portfolio:
     id: int
     name: str
     equity: float | None  # dollars; the denominator of weights where it is given
-    basis: date  # the import session: quantities and entry prices are in its shares
+    shares_as_of: date  # the import session: quantities and entry prices are in its shares
     lots: tuple[Lot, ...]
 
     @property
@@ -78,26 +78,26 @@ _NAMELESS = ""
 
 _RESULTS = (portfolio_factor_exposure, portfolio_volatility)
 
-_LOT = [position.c[name] for name in ("symbol", "quantity", "entry_price", "entry_date", "exit_date", "asset_class")]
+_LOT = [tables.lot.c[name] for name in ("symbol", "quantity", "entry_price", "entry_date", "exit_date", "asset_class")]
 
 
-def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Portfolio:
+def as_stored(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, shares_as_of: date) -> Portfolio:
     """Give the stored portfolio of that name if it has these lots and equity, else what storing them would make."""
     old = next(iter(load(connection, [name])), None)
     if equity is KEEP:
         equity = old.equity if old else None
     if old and sorted(old.lots, key=_order) == sorted(lots, key=_order) and old.equity == equity:
         return old
-    return Portfolio(_UNSTORED, name, equity, basis, tuple(lots))
+    return Portfolio(_UNSTORED, name, equity, shares_as_of, tuple(lots))
 
 
-def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, basis: date) -> Stored:
+def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity, shares_as_of: date) -> Stored:
     """Store a portfolio; one of that name with other lots or equity is replaced.
 
     The result rows that the difference changes are deleted, the others stay. A replaced portfolio gets a new id, so
     that a run which still computes the old one cannot write its rows.
     """
-    wanted = as_stored(connection, name, lots, equity, basis)
+    wanted = as_stored(connection, name, lots, equity, shares_as_of)
     if wanted.id != _UNSTORED:
         return Stored(wanted, new=False)
     # Locked, so that no run stores rows of it meanwhile (SQLite: the database is).
@@ -108,8 +108,8 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity
         connection.execute(sa.update(portfolio).where(portfolio.c.id == old.id).values(name=_NAMELESS))
     insert = sa.insert(portfolio).values(name=name, equity=wanted.equity).returning(portfolio.c.id)
     number = connection.execute(insert).scalar_one()
-    rows = [{**asdict(lot), "portfolio_id": number, "basis": basis} for lot in lots]
-    connection.execute(sa.insert(position), rows)
+    rows = [{**asdict(lot), "portfolio_id": number, "shares_as_of": shares_as_of} for lot in lots]
+    connection.execute(sa.insert(tables.lot), rows)
     if old:
         for table in _RESULTS:
             connection.execute(sa.update(table).where(table.c.portfolio_id == old.id).values(portfolio_id=number))
@@ -129,7 +129,7 @@ def _delete_changed(connection: Connection, old: Portfolio, new: Portfolio) -> N
             within(symbol.c.symbol, sorted(old.symbols | new.symbols)), symbol.c.first_session.is_not(None)
         )
         priced_from = dict(connection.execute(first_close).all())
-        before = in_shares_of(connection, old, new.basis)
+        before = in_shares_of(connection, old, new.shares_as_of)
         changed = edits.changed_sessions(before, new.lots, min(known), max(known), priced_from)
     for table in _RESULTS:
         of_it = [table.c.portfolio_id == old.id]
@@ -140,7 +140,7 @@ def _delete_changed(connection: Connection, old: Portfolio, new: Portfolio) -> N
 
 def in_shares_of(connection: Connection, one: Portfolio, session: date) -> list[Lot]:
     """Give the lots of a stored portfolio in shares of another session than its import's, by the stored splits."""
-    ratios = prices.split_ratios(connection, sorted(one.symbols), one.basis, session)
+    ratios = prices.split_ratios(connection, sorted(one.symbols), one.shares_as_of, session)
 
     def adjusted(lot: Lot) -> Lot:
         ratio = ratios.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0
@@ -153,8 +153,8 @@ def set_entry_prices(connection: Connection, one: Portfolio, found: Mapping[Lot,
     """Give lots that have none an entry price: a close of their own symbol, so that no row becomes another."""
     for lot, price in found.items():
         same = ("symbol", "quantity", "entry_price", "entry_date", "asset_class")
-        of_lot = [position.c.portfolio_id == one.id, *(position.c[name] == getattr(lot, name) for name in same)]
-        connection.execute(sa.update(position).where(*of_lot).values(entry_price=price))
+        of_lot = [tables.lot.c.portfolio_id == one.id, *(tables.lot.c[name] == getattr(lot, name) for name in same)]
+        connection.execute(sa.update(tables.lot).where(*of_lot).values(entry_price=price))
 
 
 def remove(connection: Connection, name: str) -> None:
@@ -181,16 +181,16 @@ def _order(lot: Lot) -> tuple[object, ...]:
 def load(connection: Connection, names: Sequence[str] | None = None) -> list[Portfolio]:
     """Read the named portfolios (None: all) in the order of their names; unknown names are passed over."""
     query = (
-        sa.select(portfolio.c.id, portfolio.c.name, portfolio.c.equity, position.c.basis, *_LOT)
-        .join(position)
-        .order_by(portfolio.c.name, position.c.id)
+        sa.select(portfolio.c.id, portfolio.c.name, portfolio.c.equity, tables.lot.c.shares_as_of, *_LOT)
+        .join(tables.lot)
+        .order_by(portfolio.c.name, tables.lot.c.id)
     )
     if names is not None:
         query = query.where(portfolio.c.name.in_(names))
     heads: dict[int, tuple[str, float | None, date]] = {}
     lots: dict[int, list[Lot]] = {}
-    for number, name, equity, basis, *lot in connection.execute(query):
-        heads[number] = (name, equity, basis)
+    for number, name, equity, shares_as_of, *lot in connection.execute(query):
+        heads[number] = (name, equity, shares_as_of)
         lots.setdefault(number, []).append(Lot(*lot))
     return [Portfolio(number, *head, tuple(lots[number])) for number, head in heads.items()]
 

@@ -20,10 +20,10 @@ from resources.database.tables import (
     factor_exposure,
     factor_model,
     factor_model_proxy,
+    lot,
     portfolio,
     portfolio_factor_exposure,
     portfolio_volatility,
-    position,
     symbol,
     symbol_volatility,
 )
@@ -130,8 +130,10 @@ def delete_for_symbol(connection: Connection, name: str, corrected: Corrected) -
         if corrected.spans:
             delete_results(connection, table, rests_on_it, _within(table.c.session, corrected.spans))
     for table in (portfolio_factor_exposure, portfolio_volatility):
-        day, basis = table.c.session, position.c.basis
-        shares = [((basis >= split) & (day < split)) | ((basis < split) & (day >= split)) for split in corrected.splits]
+        day, counted = table.c.session, lot.c.shares_as_of
+        shares = [
+            ((counted >= split) & (day < split)) | ((counted < split) & (day >= split)) for split in corrected.splits
+        ]
         used = sa.or_(_within(day, [*corrected.spans, *corrected.stale]), *shares)
         delete_results(connection, table, _held(table, name, used))
     return True
@@ -151,11 +153,11 @@ def _within(session: sa.ColumnElement[date], spans: Sequence[tuple[date, date]])
 def _held(table: Table, name: str, *of_lot: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Restrict a portfolio table to rows of a session on which the portfolio holds a lot of the symbol."""
     return sa.exists().where(
-        position.c.portfolio_id == table.c.portfolio_id,
-        position.c.symbol == name,
-        position.c.asset_class == "public",
-        position.c.entry_date <= table.c.session,
-        position.c.exit_date.is_(None) | (position.c.exit_date > table.c.session),
+        lot.c.portfolio_id == table.c.portfolio_id,
+        lot.c.symbol == name,
+        lot.c.asset_class == "public",
+        lot.c.entry_date <= table.c.session,
+        lot.c.exit_date.is_(None) | (lot.c.exit_date > table.c.session),
         *of_lot,
     )
 

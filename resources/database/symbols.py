@@ -17,8 +17,8 @@ from resources.database.tables import (
     daily_price,
     factor_exposure,
     factor_model_proxy,
+    lot,
     pending_fetch,
-    position,
     symbol,
     symbol_volatility,
 )
@@ -195,7 +195,7 @@ def rename(connection: Connection, old: str, new: str) -> None:
     tables = (*of_partitions, symbol, pending_fetch)
     for table in tables:
         connection.execute(sa.delete(table).where(table.c.symbol == new))
-    for table in (*tables, position):
+    for table in (*tables, lot):
         connection.execute(sa.update(table).where(table.c.symbol == old).values(symbol=new))
     # Who computes the old name meanwhile must not write its results; delisted or unknown was the old name.
     now = {"revision": symbol.c.revision + 1, "status": "ok", "reason": None}

@@ -3,7 +3,7 @@
 One row of a result table is one finished computation: a row that exists is valid, and whatever would make it wrong
 deletes it in the same transaction. A null number beside a `reason` is a known absence; a missing row is work to do.
 Queries stand in the sibling modules, one per table group. Two views for people, `factor_exposure_by_factor` (a row a
-factor) and `position_factor_exposure` (positions beside their symbol's exposures), are made by the migrations.
+factor) and `lot_factor_exposure` (lots beside their symbol's exposures), are made by the migrations.
 """
 
 from sqlalchemy import (
@@ -61,8 +61,8 @@ portfolio = Table(
     sqlite_autoincrement=True,
 )
 
-position = Table(
-    "position",
+lot = Table(
+    "lot",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("portfolio_id", ForeignKey("portfolio.id", ondelete="CASCADE"), nullable=False),
@@ -72,8 +72,8 @@ position = Table(
     Column("entry_date", Date, nullable=False),
     Column("exit_date", Date),
     Column("asset_class", String(7)),
-    # Quantity and entry price are in shares of this session (the import's), whatever splits come later.
-    Column("basis", Date, nullable=False),
+    # Quantity and entry price are in shares of this session (the import\'s), whatever splits come later.
+    Column("shares_as_of", Date, nullable=False),
     CheckConstraint("quantity <> 0", name="quantity"),
     CheckConstraint("entry_price >= 0", name="entry_price"),  # 0: no entry value is known
     CheckConstraint("exit_date >= entry_date", name="exit_date"),  # on the same day: the lot holds nothing

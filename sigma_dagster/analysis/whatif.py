@@ -148,7 +148,7 @@ def traded(
     for symbol in closed:
         if symbol not in names:
             raise TradeError(symbol, f"portfolio {one.name} does not hold it on {session}; it holds {listed(names)}")
-    ratio = prices.split_ratios(connection, list(trades), one.basis, session)
+    ratio = prices.split_ratios(connection, list(trades), one.shares_as_of, session)
     close = _closes(connection, list(trades), session)
     lots, leaving, notes = [], set(closed), []
     for symbol, quantity in trades.items():

@@ -35,7 +35,7 @@ def export(
     services = make_services()
     one = _stored(services, name)
     with services.database.read() as connection:
-        lots = portfolios.in_shares_of(connection, one, max(one.basis, as_of_session(services, None)))
+        lots = portfolios.in_shares_of(connection, one, max(one.shares_as_of, as_of_session(services, None)))
     text = _csv(lots)
     if output:
         output.write_text(text, encoding="utf-8")

@@ -102,7 +102,7 @@ def portfolios(out: Console, found: Sequence[Portfolio]) -> None:
             f"{len(one.lots):,}",
             f"{len(one.symbols):,}",
             f"{one.first_entry}",
-            f"{one.basis}",
+            f"{one.shares_as_of}",
         )
         for one in found
     ]

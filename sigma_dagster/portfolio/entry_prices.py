@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from resources.database.portfolios import Portfolio
-from resources.database.tables import daily_price, position
+from resources.database.tables import daily_price, lot
 
 #: Further from the close of the day than this, no trade of that day was at the price.
 _FACTOR = 3.0
@@ -43,18 +43,18 @@ class Misfit:
 def misfits(connection: Connection, portfolio: Portfolio) -> Iterator[Misfit]:
     """Find the lots of a stored portfolio whose entry price does not fit; one without a close of its day fits."""
     query = (
-        sa.select(position.c.symbol, position.c.entry_date, position.c.entry_price, daily_price.c.close)
+        sa.select(lot.c.symbol, lot.c.entry_date, lot.c.entry_price, daily_price.c.close)
         .join(
             daily_price,
-            (daily_price.c.symbol == position.c.symbol) & (daily_price.c.session == position.c.entry_date),
+            (daily_price.c.symbol == lot.c.symbol) & (daily_price.c.session == lot.c.entry_date),
         )
         .where(
-            position.c.portfolio_id == portfolio.id,
-            position.c.asset_class == "public",
-            position.c.entry_price > 0,
+            lot.c.portfolio_id == portfolio.id,
+            lot.c.asset_class == "public",
+            lot.c.entry_price > 0,
             daily_price.c.close.is_not(None),
         )
-        .order_by(position.c.id)
+        .order_by(lot.c.id)
     )
     lots = connection.execute(query).all()
     splits = _splits(connection, portfolio) if lots else {}
@@ -67,10 +67,10 @@ def misfits(connection: Connection, portfolio: Portfolio) -> Iterator[Misfit]:
 
 def _splits(connection: Connection, portfolio: Portfolio) -> dict[str, list[tuple[date, float]]]:
     """Give the stored splits of the portfolio's symbols since its first entry, up to its import session."""
-    held = sa.select(position.c.symbol).where(position.c.portfolio_id == portfolio.id)
+    held = sa.select(lot.c.symbol).where(lot.c.portfolio_id == portfolio.id)
     query = sa.select(daily_price.c.symbol, daily_price.c.session, daily_price.c.split).where(
         daily_price.c.symbol.in_(held),
-        daily_price.c.session.between(portfolio.first_entry, portfolio.basis),
+        daily_price.c.session.between(portfolio.first_entry, portfolio.shares_as_of),
         daily_price.c.split != 1,
     )
     splits: dict[str, list[tuple[date, float]]] = {}

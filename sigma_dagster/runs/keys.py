@@ -16,7 +16,7 @@ from assets.catalogue import of_dimension
 from assets.shared.block import Block
 from resources.database import portfolios, symbols
 from resources.database.symbols import RenameError
-from resources.database.tables import position, symbol
+from resources.database.tables import lot, symbol
 from sigma_dagster.runs import claims, heal, liveness, request
 from sigma_dagster.services import Services
 
@@ -36,7 +36,7 @@ def idle(instance: dg.DagsterInstance, services: Services) -> list[str]:
     """Name the keys that no portfolio holds and of which no price is known."""
     known = sa.select(symbol.c.symbol).where(symbol.c.status != "unknown")
     with services.database.read() as connection:
-        needed = {*connection.execute(known).scalars(), *connection.execute(sa.select(position.c.symbol)).scalars()}
+        needed = {*connection.execute(known).scalars(), *connection.execute(sa.select(lot.c.symbol)).scalars()}
     return [name for name in instance.get_dynamic_partitions(_DIMENSION) if name not in needed]
 
 
@@ -46,7 +46,7 @@ def forget(instance: dg.DagsterInstance, services: Services, name: str) -> bool:
     Raises KeyInUseError. What is stored of the symbol stays; a block that names it brings the key back.
     """
     with services.database.read() as connection:
-        if connection.execute(sa.select(position.c.id).where(position.c.symbol == name)).first():
+        if connection.execute(sa.select(lot.c.id).where(lot.c.symbol == name)).first():
             raise KeyInUseError(name)
     if name not in instance.get_dynamic_partitions(_DIMENSION):
         return False

@@ -122,7 +122,7 @@ def test_a_brokers_file_is_onboarded_with_no_option_and_the_same_again_does_noth
     assumed = {one.symbol for one in LOTS[broker] if not one.entry_price} - (
         {"JNJ"} if broker == "robinhood" else set()
     )
-    entered = dict(home.query("SELECT symbol, entry_price FROM position"))
+    entered = dict(home.query("SELECT symbol, entry_price FROM lot"))
     assert {name: entered[name] for name in assumed} == {name: closes[name] for name in assumed}
     before = home.rows(*RESULT_TABLES, "position", "portfolio")
     again = home.sigma_here("onboard", BROKERS / f"{broker}.csv")

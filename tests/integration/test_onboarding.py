@@ -32,10 +32,10 @@ def test_factor_beta_cache_hit(home: Home) -> None:
 def test_trap_01_a_new_portfolio_with_new_ids_shares_what_its_symbols_have(core_home: Home) -> None:
     """Results are keyed by symbol, session and model: other ids, quantities and dates are hits all the same."""
     before = core_home.rows("factor_exposure", "symbol_volatility")
-    held = core_home.query("SELECT id FROM position")
+    held = core_home.query("SELECT id FROM lot")
     done = core_home.onboard([lot(symbol, -7, "2022-12-01") for symbol in SYMBOLS[:4]], "other")
     assert not set(held) & set(
-        core_home.query("SELECT p.id FROM position p JOIN portfolio f ON f.id = portfolio_id WHERE name = 'other'")
+        core_home.query("SELECT p.id FROM lot p JOIN portfolio f ON f.id = portfolio_id WHERE name = 'other'")
     )
     assert done.tally.regressions_run == 0
     assert done.tally.numbers()["records_skipped_cached"] == 4 * HISTORY
@@ -150,7 +150,7 @@ def test_other_lots_replace_a_portfolio(core_home: Home) -> None:
     assert done.tally.regressions_run == 0
     assert core_home.rows("factor_exposure") == symbols
     assert core_home.numbers("portfolio_factor_exposure", "other") == other
-    assert core_home.query("SELECT symbol FROM position WHERE portfolio_id NOT IN (SELECT id FROM portfolio)") == []
+    assert core_home.query("SELECT symbol FROM lot WHERE portfolio_id NOT IN (SELECT id FROM portfolio)") == []
     assert core_home.recorded("portfolio_volatility")[f"{LAST}|core"] == 1  # its first was taken back
 
 

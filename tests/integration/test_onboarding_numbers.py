@@ -70,7 +70,7 @@ def test_portfolio_rows_follow_from_symbol_rows_and_positions(
     Standard errors are HC3 of the regression of the returns that these weights would have had (statsmodels).
     """
     held = read_home.query(
-        "SELECT p.symbol, quantity * close FROM position p JOIN portfolio f ON f.id = portfolio_id "
+        "SELECT p.symbol, quantity * close FROM lot p JOIN portfolio f ON f.id = portfolio_id "
         "JOIN daily_price d ON d.symbol = p.symbol AND d.session = ? WHERE f.name = ? AND entry_date <= d.session",
         session,
         portfolio,

@@ -75,7 +75,7 @@ def test_another_name_keeps_history_lots_and_results(core_home: Home) -> None:
         recorded = core_home.recorded(asset)
         assert recorded.keys() == core_home.partitions_with_row(asset), asset
         assert not any(key.endswith("|KO") for key in recorded)
-    assert core_home.query("SELECT count(*) FROM position WHERE symbol = 'COKE'") == [(1,)]
+    assert core_home.query("SELECT count(*) FROM lot WHERE symbol = 'COKE'") == [(1,)]
     assert core_home.sigma_here("refresh").returncode == 0
     assert core_home.query("SELECT * FROM deleted_result") == []
     with core_home.instance() as instance:

@@ -284,8 +284,7 @@ def test_every_stored_portfolio_is_an_event_of_positions(core_home: Home) -> Non
         ("core", 10, 10),
     ]
     value = core_home.query(
-        "SELECT sum(abs(quantity) * entry_price) FROM position JOIN portfolio p ON p.id = portfolio_id "
-        "WHERE name = 'growth'"
+        "SELECT sum(abs(quantity) * entry_price) FROM lot JOIN portfolio p ON p.id = portfolio_id WHERE name = 'growth'"
     )
     assert told[1]["gross_value_at_entry"] == pytest.approx(value[0][0], abs=1e-4)
 

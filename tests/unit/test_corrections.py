@@ -64,12 +64,12 @@ def known(database: Database, name: str) -> symbols.Known:
         return symbols.known(connection, [name])[name]
 
 
-def store_results(database: Database, model: str, book: Sequence[portfolios.Lot], basis: date, name: str) -> int:
+def store_results(database: Database, model: str, book: Sequence[portfolios.Lot], shares_as_of: date, name: str) -> int:
     """A portfolio with a row of every table for each of DAYS, and rows of its symbols."""
     iso = [day.isoformat() for day in DAYS]
     with database.write() as connection:
         results.register_model(connection, model, "{}", SAMPLE_5.proxies)
-        portfolios.store(connection, name, book, None, basis)
+        portfolios.store(connection, name, book, None, shares_as_of)
         number = connection.execute(sa.select(portfolio.c.id).where(portfolio.c.name == name)).scalar_one()
         for held in {one.symbol for one in book}:
             columns = {"symbol": [held] * 60, "session": iso, "n_obs": [252] * 60}
@@ -211,18 +211,18 @@ def test_trap_12_rows_of_sessions_that_do_not_hold_the_symbol_stay(database: Dat
     assert missing(database, portfolio_volatility, number) == {10, 11, 12}
 
 
-@pytest.mark.parametrize("basis", [10, 45])
+@pytest.mark.parametrize("shares_as_of", [10, 45])
 @pytest.mark.parametrize("first_known", [False, True], ids=["split fetched later", "split corrected"])
 def test_trap_12_a_split_changes_the_shares_of_rows_on_the_other_side_of_the_import(
-    database: Database, basis: int, first_known: bool
+    database: Database, shares_as_of: int, first_known: bool
 ) -> None:
     """Lots are in shares of their import session: a split between it and a row's session is part of that row,
     however long ago, whether its session was stored before or not."""
     there = [one for one in rows() if first_known or one.session != DAYS[30]]
     store(database, answer("KO", there, [one.session for one in there]))
-    number = store_results(database, "m@1", [lot("KO", entry="2020-01-02")], DAYS[basis], "coke")
+    number = store_results(database, "m@1", [lot("KO", entry="2020-01-02")], DAYS[shares_as_of], "coke")
     store(database, answer("KO", [row(DAYS[30], 130.0, split=2.0)]))
-    shares = set(range(30)) if basis >= 30 else set(range(30, 60))
+    shares = set(range(30)) if shares_as_of >= 30 else set(range(30, 60))
     returns = set(range(30, 35)) if first_known else set()
     assert missing(database, portfolio_volatility, number) == shares | returns
     assert missing(database, symbol_volatility, "KO") == returns

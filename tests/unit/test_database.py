@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assets.factor_models import SAMPLE_5
 from resources import calendar
-from resources.database import bulk, portfolios, prices, results
+from resources.database import bulk, portfolios, prices, results, tables
 from resources.database.engine import Database
 from resources.database.migrate import upgrade
 from resources.database.prices import Answer
@@ -23,7 +23,6 @@ from resources.database.tables import (
     portfolio,
     portfolio_factor_exposure,
     portfolio_volatility,
-    position,
     symbol,
     symbol_volatility,
 )
@@ -320,10 +319,10 @@ def test_force_deletes_the_portfolio_rows_that_another_number_makes_wrong(databa
         (daily_price, {"symbol": "KO", "session": date(2020, 1, 2), "close": 1.0, "absence": "x", "source": "test"}),
         (symbol, {"symbol": "NEW", "status": "maybe", "source": "test"}),
         (portfolio_volatility, {"portfolio_id": 999, "session": date(2022, 12, 28), "n_obs": 1}),
-        (position, {"quantity": 0.0}),
-        (position, {"entry_price": -1.0}),
-        (position, {"exit_date": date(2020, 1, 1)}),
-        (position, {"asset_class": "option"}),
+        (tables.lot, {"quantity": 0.0}),
+        (tables.lot, {"entry_price": -1.0}),
+        (tables.lot, {"exit_date": date(2020, 1, 1)}),
+        (tables.lot, {"asset_class": "option"}),
     ],
 )
 def test_the_tables_refuse_what_no_program_may_store(
@@ -331,8 +330,14 @@ def test_the_tables_refuse_what_no_program_may_store(
 ) -> None:
     """Each constraint holds in the database itself, whoever writes."""
     ids = fill(database)
-    if table is position:
-        good = {"portfolio_id": ids["apple"], "symbol": "KO", "quantity": 1.0, "entry_price": 1.0, "basis": SESSIONS[0]}
+    if table is tables.lot:
+        good = {
+            "portfolio_id": ids["apple"],
+            "symbol": "KO",
+            "quantity": 1.0,
+            "entry_price": 1.0,
+            "shares_as_of": SESSIONS[0],
+        }
         values = {**good, "entry_date": date(2020, 1, 2), "asset_class": "public", **values}
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
         connection.execute(sa.insert(table).values(values))

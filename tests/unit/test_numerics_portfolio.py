@@ -15,14 +15,14 @@ A, B, C = 0, 1, 2
 Array = NDArray[np.float64]
 
 
-def make_lots(*rows: dict[str, object], basis: str = "2022-01-17") -> Lots:
+def make_lots(*rows: dict[str, object], shares_as_of: str = "2022-01-17") -> Lots:
     """Lots from their fields; long-held, open and listed unless said otherwise."""
     usual = {
         "entry_price": 50.0, "entry_date": np.datetime64("2021-01-01"), "exit_date": NOT_YET,
-        "basis": np.datetime64(basis), "private": False, "cash": False,
+        "shares_as_of": np.datetime64(shares_as_of), "private": False, "cash": False,
     }  # fmt: skip
     full = [{**usual, **row} for row in rows]
-    dates = ("entry_date", "exit_date", "basis")
+    dates = ("entry_date", "exit_date", "shares_as_of")
     return Lots(
         symbol=np.array([row["symbol"] for row in full], dtype=np.int64),
         quantity=np.array([row["quantity"] for row in full], dtype=float),
@@ -166,8 +166,8 @@ def test_a_split_leaves_the_value_of_a_holding_as_it_is() -> None:
     close[5:] = 100.0
     split = np.ones((15, 1))
     split[5] = 4.0
-    for basis, quantity in ((SESSIONS[14], 40.0), (SESSIONS[0], 10.0)):
-        lots = make_lots({"symbol": A, "quantity": quantity, "basis": basis})
+    for shares_as_of, quantity in ((SESSIONS[14], 40.0), (SESSIONS[0], 10.0)):
+        lots = make_lots({"symbol": A, "quantity": quantity, "shares_as_of": shares_as_of})
         positions = value(lots, close, split, targets=[0, 4, 5, 14])
         assert positions.value[:, 0].tolist() == [4000.0] * 4
         assert positions.price[:, 0].tolist() == [400.0, 400.0, 100.0, 100.0]
@@ -188,7 +188,7 @@ def test_a_close_is_carried_over_a_split_and_grows_stale() -> None:
     assert set(found.weight_basis) == {"market"}
 
 
-def test_entry_price_stands_until_the_first_close_and_is_in_shares_of_the_basis() -> None:
+def test_entry_price_stands_until_the_first_close_and_is_in_shares_of_its_session() -> None:
     """Promise: before its first close a position is worth what was paid, whatever splits come after."""
     close = np.full((15, 1), np.nan)
     close[10:] = 30.0
@@ -207,7 +207,7 @@ def test_private_positions_stay_at_entry_whatever_prices_say() -> None:
 
 
 def test_cash_is_in_net_but_not_in_gross() -> None:
-    """Promise: cash has its given value, no share of gross, no say in the basis, and exposures of 0."""
+    """Promise: cash has its given value, no share of gross, no say in weight_basis, and exposures of 0."""
     lots = make_lots({"symbol": A, "quantity": -10}, {"symbol": B, "quantity": 500, "entry_price": 1, "cash": True})
     weights = weigh(value(lots, flat(10, np.nan)), equity=400.0)
     assert (weights.gross[0], weights.net[0]) == (100, 400)
@@ -228,13 +228,15 @@ def test_nothing_but_cash_is_covered_and_has_no_exposure() -> None:
     assert (found.exposure[0, 0], found.weight_coverage[0], found.reason[0]) == (0.0, 1.0, None)
 
 
-def test_a_basis_outside_the_prices_is_refused() -> None:
+def test_lots_in_shares_of_a_session_outside_the_prices_is_refused() -> None:
     """Promise: splits that were not loaded are not silently taken as none."""
     with pytest.raises(
-        ValueError, match=r"basis of lot 1 must be a session in 2022-01-03\.\.2022-01-17, got 2023-05-05"
+        ValueError, match=r"shares_as_of of lot 1 must be a session in 2022-01-03\.\.2022-01-17, got 2023-05-05"
     ):
         value(
-            make_lots({"symbol": A, "quantity": 1}, {"symbol": A, "quantity": 1, "basis": np.datetime64("2023-05-05")}),
+            make_lots(
+                {"symbol": A, "quantity": 1}, {"symbol": A, "quantity": 1, "shares_as_of": np.datetime64("2023-05-05")}
+            ),
             flat(10),
         )
 
