@@ -7,27 +7,21 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date
-from functools import cached_property
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from assets.factor_models import US_6
-from assets.numerics.constants import LOOKBACK_RETURNS
 from benchmarks.measure import Row
-from benchmarks.onboarding import environment
+from benchmarks.onboarding import LAST, environment
+from benchmarks.simulated import SimulatedSource
 from resources import calendar
 from resources.database import portfolios
 from resources.database.portfolios import Lot
-from resources.sources.base import PriceRow
 from sigma_dagster.orchestration.compute import compute
 from sigma_dagster.services import Services
 
 CASE = "next_session"
-LAST = date(2022, 12, 28)
 SYMBOLS = (500, 2000)
 STORED = 20
 """Target sessions of the home before the new one."""
@@ -48,7 +42,7 @@ def next_session() -> Iterator[Row]:
 
 def _of(n_symbols: int) -> Iterator[Row]:
     names = [f"S{i:04}" for i in range(n_symbols)]
-    source = SimulatedSource((*US_6.proxies, *names))
+    source = SimulatedSource(US_6.proxies, names, STORED, LAST)
     with TemporaryDirectory() as folder:
         before = Path(folder) / "before"
         services = _services(before, source)
@@ -61,7 +55,7 @@ def _of(n_symbols: int) -> Iterator[Row]:
     yield Row(CASE, f"{n_symbols}x1", "ours", cpu, wall, sampled=False, stages=by_stage)
 
 
-def _round(before: Path, source: "SimulatedSource", n_symbols: int) -> list[float]:
+def _round(before: Path, source: SimulatedSource, n_symbols: int) -> list[float]:
     """Compute the new session on a copy of the home; gives CPU and wall seconds, and those of the stages."""
     with TemporaryDirectory() as folder:
         home = Path(folder) / "sigma"
@@ -76,7 +70,7 @@ def _round(before: Path, source: "SimulatedSource", n_symbols: int) -> list[floa
     return [cpu, wall, *(tally.seconds[stage] for stage in STAGES)]
 
 
-def _services(home: Path, source: "SimulatedSource") -> Services:
+def _services(home: Path, source: SimulatedSource) -> Services:
     settings = {"SIGMA_HISTORY_SESSIONS": f"{STORED}", "SIGMA_START_DATE": f"{calendar.last_sessions(STORED, LAST)[0]}"}
     return replace(environment(home, **settings), source=source, model=US_6)
 
@@ -89,39 +83,3 @@ def _store(services: Services, names: Sequence[str]) -> None:
 
 def _say_nothing(_message: str) -> None:
     """Progress is for a terminal."""
-
-
-class SimulatedSource:
-    """Random walks of all that is in a daily bar, the same ones in every run."""
-
-    name = "simulated"
-    title = "the simulated prices"
-    coverage = "as many symbols as are asked for"
-
-    def __init__(self, symbols: Sequence[str]) -> None:
-        self.calls = 0
-        self._symbols = tuple(symbols)
-        self._sessions = calendar.last_sessions(LOOKBACK_RETURNS + 2 * STORED, LAST)
-
-    def fetch(self, symbol: str, first: date, last: date) -> Sequence[PriceRow]:
-        """Rows of the sessions."""
-        self.calls += 1
-        closes = self._closes[symbol]
-        return [
-            PriceRow(day, close, close * 1.01, close * 0.99, close, 1e6, dividend=0.0, split=1.0)
-            for day, close in zip(self._sessions, closes, strict=True)
-            if first <= day <= last
-        ]
-
-    def latest_session(self) -> date:
-        """The last session."""
-        return LAST
-
-    def symbols(self) -> Sequence[str]:
-        """All symbols."""
-        return self._symbols
-
-    @cached_property
-    def _closes(self) -> dict[str, list[float]]:
-        steps = np.random.default_rng(6).normal(0.0, 0.01, (len(self._symbols), len(self._sessions)))
-        return dict(zip(self._symbols, (100 * np.exp(steps.cumsum(axis=1))).tolist(), strict=True))
