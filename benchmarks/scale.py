@@ -211,7 +211,7 @@ def _take(index: int, home: Path, size: Size, variables: dict[str, str]) -> Take
 def _bytes(home: Path, variables: Mapping[str, str]) -> int:
     found = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
     for url in variables.values():
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
         with engine.connect() as connection:
             found += int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
     return found
