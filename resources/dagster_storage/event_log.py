@@ -259,8 +259,9 @@ class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEvent
         self._event_watcher.unwatch_run(run_id, handler)
 
     def dispose(self) -> None:
-        """Stop every watch."""
+        """Stop every watch, and close the connections."""
         self._event_watcher.close()
+        KeptEngine.dispose(self)
 
 
 def provenance_tags(instance: dg.DagsterInstance, node: BaseAssetNode, run_id: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import sqlalchemy as sa
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
@@ -26,7 +27,9 @@ class SqliteRuns(KeptEngine, SqliteRunStorage):
 
 
 class SqliteSchedules(KeptEngine, SqliteScheduleStorage):
-    """Schedules and sensors, in `schedules.db`."""
+    """Schedules and sensors, in `schedules.db`. Its connections are not kept: Dagster never disposes of it."""
+
+    _pool = sa.NullPool
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:

@@ -4,12 +4,12 @@ Dagster makes tables, then stamps their version, then notes which data migration
 on its own and without a lock: two processes at once, or a kill in between, leave a database that nothing opens again.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import alembic.command
 import sqlalchemy as sa
@@ -71,20 +71,30 @@ def open_sqlite(path: Path, group: Group) -> str:
 class KeptEngine:
     """What the SQLite storages share: one engine each, where Dagster makes one a statement and compiles it anew.
 
-    A connection is open no longer than its transaction.
+    A connection stays open for the next transaction, of any thread, until the storage is disposed of.
     """
 
     _conn_string: str
+    _pool: type[sa.Pool] = sa.QueuePool
 
-    @cached_property
-    def _engine(self) -> Engine:
-        return _engine(self._conn_string)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # One for each process: SQLite's connections must not be used, nor closed, in a forked one.
+        self._engines: dict[int, Engine] = {}
+        super().__init__(*args, **kwargs)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Give the connection of one transaction."""
-        with self._engine.begin() as connection:
+        process = os.getpid()
+        if process not in self._engines:
+            self._engines[process] = _engine(self._conn_string, self._pool)
+        with self._engines[process].begin() as connection:
             yield connection
+
+    def dispose(self) -> None:
+        """Close the connections that nobody uses now."""
+        if engine := self._engines.get(os.getpid()):
+            engine.dispose()
 
 
 def open_postgres(url: str | sa.URL) -> str:
@@ -109,8 +119,10 @@ def repair_sqlite(path: Path, group: Group) -> None:
         _make(connection, [group])
 
 
-def _engine(url: str | sa.URL) -> Engine:
-    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": 60})
+def _engine(url: str | sa.URL, pool: type[sa.Pool] = sa.NullPool) -> Engine:
+    # As many threads as want a connection get one.
+    unlimited = {"max_overflow": -1} if pool is sa.QueuePool else {}
+    return sa.create_engine(url, poolclass=pool, connect_args={"timeout": 60}, **unlimited)
 
 
 def _make_file(path: Path, group: Group) -> None:
