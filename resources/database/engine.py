@@ -22,6 +22,10 @@ from resources.sqlite import keep_private, make_whole, sqlite_url
 # A large write holds up to 128 MB of pages: with fewer it writes many of them more than once.
 _PRAGMAS = ("page_size=16384", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-131072")
 
+#: Grows with every row that is inserted, changed or deleted in the database, if the server counts them.
+_CHANGES = """SELECT current_setting('track_counts'), sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del)
+    FROM pg_stat_user_tables"""
+
 
 class NotReadyError(RuntimeError):
     """A database that is only read, and is not there or has the tables of another release."""
@@ -50,6 +54,25 @@ class Database:
         engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
         upgrade(engine)
         return engine
+
+    def state(self) -> object:
+        """Give a mark of the database as it is now: an equal one later in this process says that nothing has changed.
+
+        Asked for before anything is read, it errs on the safe side: Postgres counts a change up to ten seconds late.
+        """
+        if self.engine.dialect.name == "sqlite":
+            # The number is the connection's own: it grows when any other has written.
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            return cursor.fetchone()
+        with self.read() as connection:
+            counted, *changes = connection.exec_driver_sql(_CHANGES).one()
+        return tuple(changes) if counted == "on" else object()
+
+    @cached_property
+    def _watching(self) -> sa.PoolProxiedConnection:
+        """A connection that never writes, and is in no transaction: in one, it would see nothing new."""
+        return self.engine.raw_connection()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -30,12 +30,16 @@ from sigma_dagster.services import Services
 BLOCK_TAG = ".dagster/sigma_block"
 INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
+#: A look that found nothing missing holds so long while the database stays as it was. It ends for what is not in the
+#: database: a key that somebody adds in the UI.
+LOOK_HOLDS = timedelta(minutes=1)
 #: Of the newest runs, so many are looked at: more do not end between two ticks.
 _RUNS_CHECKED = 50
 
 
 def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
     """Make the sensor."""
+    memory = Memory()
 
     @dg.sensor(
         name="new_portfolio",
@@ -45,7 +49,7 @@ def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinitio
         description="Requests runs for what stored portfolios lack: symbols and sessions first, then portfolios.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(context, services, datetime.now(UTC))
+        return evaluate(context, services, datetime.now(UTC), memory)
 
     return sensor
 
@@ -69,6 +73,35 @@ class Verdict:
 
     requests: list[dg.RunRequest] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at the stored portfolios that found nothing missing."""
+
+    verdict: Verdict
+    at: datetime
+    state: object
+    """The mark of the database that was looked at."""
+    as_of: date
+    priced: Sequence[str]
+    """The symbols whose source may say that their prices have changed."""
+
+    def holds(self, services: Services, now: datetime) -> bool:
+        """Say whether another look would find the same."""
+        return (
+            now - self.at < LOOK_HOLDS
+            and services.database.state() == self.state
+            and newest_session(services, now) == self.as_of
+            and not services.changed(self.priced, now)
+        )
+
+
+@dataclass
+class Memory:
+    """What the sensor's process keeps from one tick to the next: planning for thousands of symbols takes seconds."""
+
+    look: Look | None = None
 
 
 def request_blocks(
@@ -129,20 +162,27 @@ class Cursor:
         return json.dumps(asdict(self))
 
 
-def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime) -> dg.SensorResult:
+def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime, memory: Memory) -> dg.SensorResult:
     """Plan, request what can run now, and say why the rest cannot."""
     instance, cursor = context.instance, Cursor.of(context.cursor)
     repository = context.repository_def
     if repository is not None:
         heal.heal(instance, repository.asset_graph, services)
-    verdict = _request(instance, services, cursor, now)
+    if memory.look and memory.look.holds(services, now):
+        verdict = memory.look.verdict
+    else:
+        memory.look = None
+        verdict = _request(instance, services, cursor, now, memory)
     if not verdict.requests:
         _check(instance, services, cursor)
     reason = None if verdict.requests else "; ".join(verdict.skipped)
     return dg.SensorResult(run_requests=verdict.requests, skip_reason=reason, cursor=cursor.to_text())
 
 
-def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, now: datetime) -> Verdict:
+def _request(
+    instance: dg.DagsterInstance, services: Services, cursor: Cursor, now: datetime, memory: Memory
+) -> Verdict:
+    state = services.database.state()
     with services.database.read() as connection:
         stored = portfolios.load(connection)
     if not stored:
@@ -163,7 +203,10 @@ def _request(instance: dg.DagsterInstance, services: Services, cursor: Cursor, n
         idle = [
             f"no row and no holder: {name} (sigma symbols --forget {name})" for name in keys.idle(instance, services)
         ]
-        return Verdict(skipped=[f"Nothing is missing as of {as_of}{waits}", *idle])
+        verdict = Verdict(skipped=[f"Nothing is missing as of {as_of}{waits}", *idle])
+        if not todo.waiting:
+            memory.look = Look(verdict, now, state, as_of, tuple(todo.priced))
+        return verdict
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
     # Symbol rows are computed first; the portfolio run that follows reports what they took.

@@ -57,7 +57,7 @@ def tick(home: Home) -> None:
     defs = build_defs(services)
     with home.instance() as instance:
         context = dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def())
-        sensors.evaluate(context, services, datetime(2023, 1, 3, tzinfo=UTC))
+        sensors.evaluate(context, services, datetime(2023, 1, 3, tzinfo=UTC), sensors.Memory())
     services.database.engine.dispose()
 
 

@@ -14,7 +14,7 @@ from assets.factor_models import US_6
 from resources import calendar
 from resources.sources.base import PriceRow
 from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.sensors import evaluate
+from sigma_dagster.orchestration.sensors import Memory, evaluate
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
 from tests.support.home import RESULT_TABLES, Home, assert_same, holdings
@@ -135,6 +135,6 @@ def _sensor_asks(home: Home) -> list[str]:
     services = Services.of(Settings.from_environment({**home.variables, "SIGMA_HOME": str(home.path)}))
     with home.instance() as instance:
         context = dg.build_sensor_context(instance=instance, definitions=build_defs(services))
-        requests = evaluate(context, services, datetime.now(UTC)).run_requests or []
+        requests = evaluate(context, services, datetime.now(UTC), Memory()).run_requests or []
     services.database.engine.dispose()
     return [key for one in requests for op in one.run_config["ops"].values() for key in op["config"]["keys"]]

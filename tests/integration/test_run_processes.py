@@ -19,7 +19,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from assets.shared.block import Block
 from resources.database import portfolios
 from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.sensors import evaluate
+from sigma_dagster.orchestration.sensors import Memory, evaluate
 from sigma_dagster.planning.planner import Force
 from sigma_dagster.runs import claims, liveness, request
 from sigma_dagster.services import Services
@@ -216,7 +216,7 @@ def test_no_stored_run_stops_the_sensor_or_a_command(core_home: Home) -> None:
                         )
                     )
         context = dg.build_sensor_context(instance=parts.instance, definitions=parts.defs)
-        assert evaluate(context, parts.services, NOW).skip_reason
+        assert evaluate(context, parts.services, NOW, Memory()).skip_reason
     done = core_home.onboard(lots("AMD KO"))
     assert done.tally.records_stored == 5
 
@@ -247,11 +247,11 @@ def test_a_run_that_was_looked_after_is_never_read_again(core_home: Home) -> Non
         failed = dg.DagsterRun("symbol_block", tags=tags, status=dg.DagsterRunStatus.FAILURE)
         parts.instance.add_run(failed)
         context = dg.build_sensor_context(instance=parts.instance, definitions=parts.defs)
-        cursor = evaluate(context, parts.services, NOW).cursor
+        cursor = evaluate(context, parts.services, NOW, Memory()).cursor
         with parts.instance.run_storage.connect() as connection:
             connection.exec_driver_sql("UPDATE runs SET run_body = 'unreadable' WHERE run_id = ?", (failed.run_id,))
         context = dg.build_sensor_context(instance=parts.instance, definitions=parts.defs, cursor=cursor)
-        assert evaluate(context, parts.services, NOW).skip_reason
+        assert evaluate(context, parts.services, NOW, Memory()).skip_reason
 
 
 # --- force

@@ -358,6 +358,23 @@ def test_migrations_make_the_tables_of_the_program(database: Database) -> None:
         assert set(indexes) == {index.name for index in table.indexes}
 
 
+def test_any_change_of_another_process_gives_another_state(database: Database) -> None:
+    """The mark of a database stays while it is as it was, whoever reads, and is another one after any change."""
+    fill(database)
+    database.engine.dispose()  # a server counts at the end of a connection, at the latest
+    before = database.state()
+    with database.read() as connection:
+        portfolios.load(connection)
+    assert database.state() == before
+    other = Database(database.url)
+    for change in (sa.delete(factor_exposure).where(factor_exposure.c.symbol == "KO"), sa.delete(portfolio)):
+        with other.write() as connection:
+            connection.execute(change)
+        other.engine.dispose()
+        assert database.state() != before
+        before = database.state()
+
+
 def test_upgrading_again_changes_nothing(database: Database) -> None:
     """A database of this version is left alone."""
     fill(database)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,10 +18,11 @@ from assets.factor_models import SAMPLE_5
 from assets.shared.run_block import FOUND_TAG
 from resources import calendar
 from resources.database import portfolios
+from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.database.tables import daily_price, factor_exposure
 from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.sensors import COOL_DOWN, evaluate
+from sigma_dagster.orchestration.sensors import COOL_DOWN, LOOK_HOLDS, Memory, evaluate
 from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource, RecordedSource
@@ -39,11 +40,12 @@ class Sensor:
     instance: dg.DagsterInstance
     defs: dg.Definitions
     cursor: str | None = None
+    memory: Memory = field(default_factory=Memory)
 
     def tick(self, now: datetime | None = None) -> dg.SensorResult:
         """Evaluate it as the daemon does, the cursor of the last time given back."""
         context = dg.build_sensor_context(instance=self.instance, definitions=self.defs, cursor=self.cursor)
-        result = evaluate(context, self.services, now or datetime.now(UTC))
+        result = evaluate(context, self.services, now or datetime.now(UTC), self.memory)
         self.cursor = result.cursor or self.cursor
         return result
 
@@ -157,6 +159,34 @@ def test_exactly_what_is_missing_is_asked_for(core: Sensor) -> None:
     result = core.tick()
     assert asked(result) == [{"factor_exposures": ["KO"]}]
     assert span(result.run_requests[0]) == {("2022-12-23", "2022-12-23")}
+
+
+def test_a_home_that_lacks_nothing_is_planned_once_until_something_changes(core: Sensor) -> None:
+    """5 of 5: a tick with nothing to do costs no plan; what another process deletes is asked for by the next one."""
+    now = datetime.now(UTC)
+    core.tick(now)  # passes on what the command left for Dagster, which changes the database
+    assert reason(core.tick(now)) == "Nothing is missing as of 2022-12-28"
+    look = core.memory.look
+    assert look
+    assert reason(core.tick(now + LOOK_HOLDS / 2)) == "Nothing is missing as of 2022-12-28"
+    assert core.memory.look is look
+    day = date(2022, 12, 23)
+    other = Database(core.services.database.url)
+    with other.write() as connection:
+        connection.execute(
+            sa.delete(factor_exposure).where(factor_exposure.c.symbol == "KO", factor_exposure.c.session == day)
+        )
+    other.engine.dispose()
+    assert asked(core.tick(now + LOOK_HOLDS / 2)) == [{"factor_exposures": ["KO"]}]
+    assert core.memory.look is None
+
+
+def test_a_key_that_is_added_in_the_ui_is_noticed_within_a_minute(core: Sensor) -> None:
+    """5 of 5: what the domain database does not tell, Dagster's keys, is looked at again in time."""
+    now = datetime.now(UTC)
+    core.tick(now)
+    core.instance.add_dynamic_partitions("symbol", ["NOBODY"])
+    assert "sigma symbols --forget NOBODY" in reason(core.tick(now + LOOK_HOLDS))
 
 
 def test_symbols_that_are_stored_are_not_asked_for_again(core: Sensor) -> None:
