@@ -124,11 +124,11 @@ def test_a_brokers_file_is_onboarded_with_no_option_and_the_same_again_does_noth
     )
     entered = dict(home.query("SELECT symbol, entry_price FROM lot"))
     assert {name: entered[name] for name in assumed} == {name: closes[name] for name in assumed}
-    before = home.rows(*RESULT_TABLES, "position", "portfolio")
+    before = home.rows(*RESULT_TABLES, "lot", "portfolio")
     again = home.sigma_here("onboard", BROKERS / f"{broker}.csv")
     assert again.returncode == 0
     assert f"Known: portfolio {broker}" in again.stderr
-    assert home.rows(*RESULT_TABLES, "position", "portfolio") == before
+    assert home.rows(*RESULT_TABLES, "lot", "portfolio") == before
 
 
 def test_what_was_assumed_stays_at_the_next_import(home: Home, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_remove_takes_the_portfolio_and_leaves_its_symbols(home: Home) -> None:
     symbols = home.rows("factor_exposure", "symbol_volatility", "daily_price", "symbol")
     done = home.sigma_here("remove", "book")
     assert (done.returncode, done.stdout) == (0, "Removed: portfolio book; prices and results of its symbols stay\n")
-    assert [home.count(table) for table in ("portfolio", "position", *PORTFOLIO_TABLES)] == [0, 0, 0, 0]
+    assert [home.count(table) for table in ("portfolio", "lot", *PORTFOLIO_TABLES)] == [0, 0, 0, 0]
     assert home.rows("factor_exposure", "symbol_volatility", "daily_price", "symbol") == symbols
     home.assert_records_are_rows()
     with home.instance() as instance:

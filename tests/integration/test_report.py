@@ -369,7 +369,7 @@ def test_hostile_texts_are_shown_and_not_obeyed(core_home: Home) -> None:
     """Promise: what looks like markup is text on the page, wherever it came from: rows changed past our code too."""
     name = "<b>A&amp;</b>"
     with core_home.sql() as connection:
-        connection.execute("UPDATE position SET symbol = ?, asset_class = 'private' WHERE symbol = 'AAPL'", [name])
+        connection.execute("UPDATE lot SET symbol = ?, asset_class = 'private' WHERE symbol = 'AAPL'", [name])
         connection.execute("UPDATE daily_price SET source = '<script>alert(1)</script>'")
         connection.commit()
     html = page.render(facts_of(core_home, "core"))
