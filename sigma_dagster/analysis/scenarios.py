@@ -1,6 +1,7 @@
 """Scenarios: the table `[stress]` of a TOML file, and the built-in ones. What they do to a book: `stress`."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from resources.database.tables import FACTORS
 
 _BUILT_IN = Path(__file__).with_name("stress.toml")
 _MAX_BYTES = 64 * 1024
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_LONGEST_TITLE = 80
 _KEYS = ("title", "factors", "others", "from", "to")
 _FORMS = "factors = { market = -0.2 }, or from = 2020-02-19 and to = 2020-03-23"
 
@@ -65,14 +68,16 @@ def _read(path: str) -> list[Scenario]:
 
 
 def _scenario(where: str, name: str, table: object) -> Scenario:
+    if not _NAME.fullmatch(name):
+        raise ScenarioError(f"{where}: the name is not of up to 40 letters, digits, _ and -")
     if not isinstance(table, dict):
         raise ScenarioError(f"{where}: a table is needed, with {_FORMS}")
     for key in table:
         if key not in _KEYS:
             raise ScenarioError(f"{where}: {key!r} is no key of a scenario; the keys are {', '.join(_KEYS)}")
     title = table.get("title", name)
-    if not isinstance(title, str):
-        raise ScenarioError(f"{where}: title = {title!r} is no text")
+    if not isinstance(title, str) or not title.isprintable() or len(title) > _LONGEST_TITLE:
+        raise ScenarioError(f"{where}: title = {title!r} is no text of up to {_LONGEST_TITLE} printable characters")
     if ("factors" in table) == ("from" in table or "to" in table):
         raise ScenarioError(f"{where}: needed is either {_FORMS}")
     if "factors" not in table:

@@ -22,6 +22,8 @@ from sigma_dagster.analysis import risk
 from sigma_dagster.analysis.risk import Book
 from sigma_dagster.analysis.scenarios import Scenario
 
+_NO_EXPOSURES = "no position has exposures"
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -31,7 +33,7 @@ class Loss:
     asset_class: str
     value: float  # dollars held
     pnl: float | None  # dollars; None: not covered
-    by: str | None  # returns: its own; factors: its betas; None: not covered
+    by: str | None  # returns: its own; factors: its betas; cash: it makes nothing; None: not covered
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Outcome:
     positions: tuple[Loss, ...]  # the largest amount first
     not_covered: tuple[str, ...]
     coverage: float  # share of gross value
+    reason: str | None  # why nothing is covered
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain data."""
@@ -65,6 +68,7 @@ class Outcome:
             "positions": [vars(position) for position in self.positions],
             "not_covered": list(self.not_covered),
             "coverage": self.coverage,
+            "reason": self.reason,
         }
 
 
@@ -107,15 +111,17 @@ def missing(
 
 def _moved(book: Book, scenario: Scenario) -> Outcome:
     """By the betas of the positions; a factor that is not of the model cannot be answered."""
-    names = book.model.factor_names
-    if set(scenario.factors) - set(names) or not book.valuation.public:
-        return _outcome(book, scenario, np.full(len(names), np.nan))
+    names, nothing = book.model.factor_names, np.full(len(book.model.factor_names), np.nan)
+    if other := sorted(set(scenario.factors) - set(names)):
+        return _outcome(book, scenario, nothing, f"the factor model {book.model.name} has no factor {other[0]}")
+    if not book.valuation.public:
+        return _outcome(book, scenario, nothing, _NO_EXPOSURES)
     moves = np.array([scenario.factors.get(name, np.nan if scenario.follow else 0.0) for name in names])
     if np.isnan(moves).any():
         panel = book.valuation.panel
         returns = book.model.factor_returns(simple_returns(panel.close, panel.dividend, panel.split), panel.symbols)
         moves = following_moves(factor_covariance(returns, [len(returns) - 1], book.model.window)[0], moves)
-    return _outcome(book, scenario, moves)
+    return _outcome(book, scenario, moves, _NO_EXPOSURES)
 
 
 def _window(connection: Connection, book: Book, scenario: Scenario) -> Outcome:
@@ -128,20 +134,24 @@ def _window(connection: Connection, book: Book, scenario: Scenario) -> Outcome:
     moves = book.model.factor_returns(returns[None], panel.symbols)[0]
     own = np.full(len(book.valuation.symbols), np.nan)
     own[: len(held)] = returns[panel.columns(held)]
-    return _outcome(book, scenario, moves, own)
+    lacking = f"no prices of this window are stored: sigma stress {book.portfolio.name} --fetch asks for them"
+    return _outcome(book, scenario, moves, lacking if held else "no position has a market price", own)
 
 
-def _outcome(book: Book, scenario: Scenario, moves: FloatArray, own: FloatArray | None = None) -> Outcome:
+def _outcome(
+    book: Book, scenario: Scenario, moves: FloatArray, otherwise: str, own: FloatArray | None = None
+) -> Outcome:
+    """Put together what the factors' moves and the positions' own returns make; `otherwise` says why it is nothing."""
     loaded, names = book.valuation, book.model.factor_names
-    value, held = loaded.positions.value[0], np.flatnonzero(loaded.weights.held[0])
+    value, held, cash = loaded.positions.value[0], loaded.weights.held[0], loaded.positions.cash
     beta = book.own.beta[0]
     by_factor = value[:, None] * beta * moves  # NaN without betas or moves
-    by_beta = by_factor.sum(axis=1)
     returned = np.full(len(value), np.nan) if own is None else value * own
-    pnl = np.where(np.isfinite(returned), returned, by_beta)
-    losses = [_loss(loaded, i, pnl[i], own=bool(np.isfinite(returned[i]))) for i in map(int, held)]
-    covered = held[np.isfinite(pnl[held])]
-    total = float(pnl[covered].sum()) if covered.size else None
+    pnl = np.where(cash, 0.0, np.where(np.isfinite(returned), returned, by_factor.sum(axis=1)))
+    losses = [_loss(loaded, i, pnl[i], own=bool(np.isfinite(returned[i]))) for i in map(int, np.flatnonzero(held))]
+    covered = held & ~cash & np.isfinite(pnl)
+    only_cash = held.any() and cash[held].all()
+    total = float(pnl[covered].sum()) if covered.any() or only_cash else None
     factors = np.where(np.isfinite(moves), np.nansum(by_factor[covered], axis=0), np.nan)
     rest = 0.0 if own is None else float(pnl[covered].sum() - factors.sum())
     denominator = _known(loaded.weights.denominator[0])
@@ -154,15 +164,15 @@ def _outcome(book: Book, scenario: Scenario, moves: FloatArray, own: FloatArray 
         specific=None if total is None or not np.isfinite(factors).all() else rest,
         positions=tuple(sorted(losses, key=lambda one: -abs(one.pnl or 0.0))),
         not_covered=tuple(one.symbol for one in losses if one.pnl is None),
-        coverage=float(loaded.weights.gross_share[0, covered].sum()),
+        coverage=float(loaded.weights.coverage(covered[None])[0]),
+        reason=otherwise if total is None else None,
     )
 
 
 def _loss(loaded: Valuation, i: int, pnl: float, *, own: bool) -> Loss:
-    public = i < loaded.public
-    by = None if not np.isfinite(pnl) else "returns" if own else "factors"
-    value = float(loaded.positions.value[0, i])
-    return Loss(loaded.symbols[i], "public" if public else "private", value, _known(pnl), by)
+    kind = loaded.classes[i]
+    by = None if not np.isfinite(pnl) else "cash" if kind == "cash" else "returns" if own else "factors"
+    return Loss(loaded.symbols[i], kind, float(loaded.positions.value[0, i]), _known(pnl), by)
 
 
 def _known(number: float) -> float | None:

@@ -111,13 +111,8 @@ def stress(out: Console, found: Stress) -> None:
         if one.pnl is not None:
             _outcome(out, one)
     for one in found.outcomes:
-        if one.pnl is None:
-            why = (
-                "no prices of this window are stored: --fetch asks for them"
-                if one.scenario.is_window
-                else ("no position has exposures to its factors")
-            )
-            out.print(f"{one.scenario.name}: {why}")
+        if one.reason:
+            out.print(f"{one.scenario.name}: {one.reason}")
 
 
 def _title(one: Outcome) -> str:

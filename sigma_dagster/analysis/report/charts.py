@@ -5,6 +5,7 @@ and words take the colour of the text around them.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -78,7 +79,8 @@ class Chart:
     def _save(self, target: StringIO | BytesIO, form: str, ink: str, **options: Any) -> None:
         # The same chart is the same text every time, and no two charts of a page share an id.
         style: Any = {**_STYLE, **dict.fromkeys(_INKED, ink), "svg.hashsalt": self.name}
-        with _STYLING, mpl.rc_context(style):
+        with _STYLING, mpl.rc_context(style), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # words stay words: the reader's fonts write them
             figure = Figure(figsize=(_WIDTH, self.height), dpi=_DPI)
             self.plot(figure, ink)
             figure.savefig(target, format=form, transparent=True, **options)
