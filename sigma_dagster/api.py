@@ -5,7 +5,8 @@
 
 It reads the home that the environment names (README, "Settings"); nothing here writes, fetches or computes what others
 would have to. Volatilities are annualised decimals, shares and losses decimals, values US dollars; a number that is not
-known is NaN. Each function takes a portfolio by its name, and raises LookupError for one that is not stored.
+known is NaN. Sessions and other dates are of the type datetime64. A portfolio is named, a symbol too; LookupError says
+which are stored if one is not.
 """
 
 import os
@@ -21,13 +22,22 @@ from sqlalchemy import Connection
 from assets import model_file
 from assets.factor_models import FactorModel
 from resources.database import portfolios as stored
+from resources.database import symbols as known_symbols
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
-from resources.database.tables import daily_price, factor_exposure, symbol_volatility
+from resources.database.tables import daily_price, factor_exposure, metadata, symbol_volatility
+from resources.symbols import canonical
 from sigma_dagster.analysis import attribution, scenarios
 from sigma_dagster.analysis import risk as risks
 from sigma_dagster.analysis import stress as stresses
 from sigma_dagster.settings import Settings
+
+#: The type of each column of the tables; the views have columns of the same names.
+_TYPES = {column.name: column.type for table in metadata.sorted_tables for column in table.c}
+_ALSO_FLOAT = (
+    *("exposure", "se", "share", "beta", "covered_value", "weight", "share_of_risk", "variance", "value", "pnl"),
+)
+_ALSO_DATES = ("first_entry", "from", "to")
 
 
 @contextmanager
@@ -49,21 +59,26 @@ def _one(connection: Connection, name: str) -> Portfolio:
     return found[0]
 
 
-def _frame(connection: Connection, query: Any, *dates: str) -> pd.DataFrame:
+def _frame(connection: Connection, query: Any) -> pd.DataFrame:
     result = connection.execute(query)
-    return _dated(pd.DataFrame(result.mappings().all(), columns=list(result.keys())), *dates)
+    return _tidy(pd.DataFrame(result.mappings().all(), columns=list(result.keys())))
 
 
-def _dated(frame: pd.DataFrame, *dates: str) -> pd.DataFrame:
-    for name in dates:
-        frame[name] = pd.to_datetime(frame[name])
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give each column its own type, whatever its values are and whichever database they come from."""
+    for name in frame:
+        of_table = _TYPES.get(str(name))
+        if isinstance(of_table, sa.Date) or name in _ALSO_DATES:
+            frame[name] = pd.to_datetime(frame[name]).astype("datetime64[us]")
+        elif isinstance(of_table, sa.Float) or name in _ALSO_FLOAT:
+            frame[name] = frame[name].astype(float)
     return frame
 
 
 def _view(connection: Connection, view: str, name: str, model: FactorModel) -> pd.DataFrame:
     _one(connection, name)
     columns = sa.text(f"SELECT * FROM {view} WHERE portfolio = :name AND model = :model ORDER BY session")  # noqa: S608 - a view of ours
-    return _frame(connection, columns.bindparams(name=name, model=model.key), "session")
+    return _frame(connection, columns.bindparams(name=name, model=model.key))
 
 
 def portfolios() -> pd.DataFrame:
@@ -81,14 +96,14 @@ def portfolios() -> pd.DataFrame:
             for one in stored.load(connection)
         ]
     names = ["portfolio", "lots", "symbols", "first_entry", "equity", "shares_as_of"]
-    return _dated(pd.DataFrame(rows, columns=names), "first_entry", "shares_as_of")
+    return _tidy(pd.DataFrame(rows, columns=names))
 
 
 def lots(name: str) -> pd.DataFrame:
     """Give a portfolio's lots: `symbol`, `quantity` (shares), `entry_price` (dollars a share), dates, `asset_class`."""
     with _reading() as (connection, _):
         rows = [vars(lot) for lot in _one(connection, name).lots]
-    return _dated(pd.DataFrame(rows), "entry_date", "exit_date")
+    return _tidy(pd.DataFrame(rows))
 
 
 def exposures(name: str) -> pd.DataFrame:
@@ -99,7 +114,10 @@ def exposures(name: str) -> pd.DataFrame:
 
 
 def risk(name: str) -> pd.DataFrame:
-    """Give a row for each session, the numbers of `sigma show`: volatilities, losses (decimals), values (dollars)."""
+    """Give a row for each session, the numbers of `sigma show`: volatilities, losses (decimals), values (dollars).
+
+    `low_coverage` (0 or 1) is of the returns alone, `split_vol` and the shares are of the risk of now.
+    """
     with _reading() as (connection, model):
         return _view(connection, "portfolio_risk", name, model)
 
@@ -115,8 +133,8 @@ def betas(symbols: str | Sequence[str]) -> pd.DataFrame:
         view = sa.text(
             "SELECT symbol, session, factor, beta, se FROM factor_exposure_by_factor "
             "WHERE symbol IN :names AND model = :model ORDER BY symbol, session, factor"
-        ).bindparams(sa.bindparam("names", _names(symbols), expanding=True), model=model.key)
-        return _frame(connection, view, "session")
+        ).bindparams(sa.bindparam("names", _names(connection, symbols), expanding=True), model=model.key)
+        return _frame(connection, view)
 
 
 def fits(symbols: str | Sequence[str]) -> pd.DataFrame:
@@ -137,7 +155,7 @@ def positions(name: str, as_of: date | None = None) -> pd.DataFrame:
         raise LookupError(f"nothing is computed of portfolio {name!r} with the factor model {model.name}")
     frame = pd.DataFrame([vars(one) for one in found.positions])
     frame["share_of_risk"] = frame["symbol"].map(found.risk_split.positions).where(frame["asset_class"] == "public")
-    return frame
+    return _tidy(frame)
 
 
 def explain(name: str, first: date | None = None, last: date | None = None) -> pd.DataFrame:
@@ -145,7 +163,7 @@ def explain(name: str, first: date | None = None, last: date | None = None) -> p
     with _reading() as (connection, model):
         found = attribution.explain(connection, _one(connection, name), model, first, last)
     rows = [(found.from_, found.to, part, amount) for part, amount in found.parts.items()]
-    return _dated(pd.DataFrame(rows, columns=["from", "to", "part", "variance"]), "from", "to")
+    return _tidy(pd.DataFrame(rows, columns=["from", "to", "part", "variance"]))
 
 
 def stress(name: str, path: str = "") -> pd.DataFrame:
@@ -157,17 +175,21 @@ def stress(name: str, path: str = "") -> pd.DataFrame:
             raise LookupError(f"nothing is computed of portfolio {name!r} with the factor model {model.name}")
         found = stresses.stress(connection, one, model, newest.as_of, scenarios.scenarios(path))
     rows = [{"scenario": each.scenario.name, **vars(loss)} for each in found.outcomes for loss in each.positions]
-    return pd.DataFrame(rows)
+    return _tidy(pd.DataFrame(rows))
 
 
-def _names(symbols: str | Sequence[str]) -> list[str]:
-    return [symbols] if isinstance(symbols, str) else list(symbols)
+def _names(connection: Connection, symbols: str | Sequence[str]) -> list[str]:
+    names = [canonical(name) for name in ([symbols] if isinstance(symbols, str) else symbols)]
+    known = known_symbols.known(connection, names)
+    if unknown := [name for name in names if name not in known]:
+        raise LookupError(f"nothing is stored of {', '.join(map(repr, unknown))}: sigma symbols lists what is")
+    return names
 
 
 def _of_symbols(table: sa.Table, symbols: str | Sequence[str], leave_out: tuple[str, ...] = ()) -> pd.DataFrame:
     columns = [column for column in table.c if not column.name.startswith((*leave_out, "computed_at", "model"))]
-    query = sa.select(*columns).where(table.c.symbol.in_(_names(symbols))).order_by(table.c.symbol, table.c.session)
     with _reading() as (connection, model):
+        query = sa.select(*columns).where(table.c.symbol.in_(_names(connection, symbols)))
         if "model" in table.c:
             query = query.where(table.c.model == model.key)
-        return _frame(connection, query, "session")
+        return _frame(connection, query.order_by(table.c.symbol, table.c.session))
