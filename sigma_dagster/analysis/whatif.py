@@ -4,7 +4,7 @@ Nothing is stored. Not here: what symbols cost that nobody has computed (the pla
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -103,10 +103,18 @@ def answer(services: Services, asked: Question) -> tuple[WhatIf, list[str]]:
     """
     sessions = services.sessions(asked.session)
     with services.database.read() as connection:
+        _refuse_private(asked.book, asked.session, asked.trades)
         _refuse_unknown(connection, services.source, asked)
         before = risk.read(connection, asked.stored, services.model, asked.session) if asked.stored else None
         book, notes = traded(connection, asked.book, asked.session, asked.trades, asked.closed)
         return measure(connection, before, book, services.model, sessions, asked.hedge), notes
+
+
+def _refuse_private(one: Portfolio, session: date, traded: Collection[str]) -> None:
+    for lot in one.lots:
+        if lot.symbol in traded and lot.asset_class == "private" and lot.held_within(session, session):
+            rule = "is held as private, which has no market price to trade at; --close closes it"
+            raise TradeError(lot.symbol, rule)
 
 
 def _refuse_unknown(connection: Connection, source: PriceSource, asked: Question) -> None:
@@ -143,6 +151,7 @@ def traded(
     """
     if both := sorted(set(trades) & set(closed)):
         raise TradeError(both[0], "is to be traded and closed: a --trade of what is to remain does both")
+    _refuse_private(one, session, trades)
     held = [lot for lot in one.lots if lot.held_within(session, session)]
     names = sorted({lot.symbol for lot in held})
     for symbol in closed:
@@ -152,13 +161,10 @@ def traded(
     close = _closes(connection, list(trades), session)
     lots, leaving, notes = [], set(closed), []
     for symbol, quantity in trades.items():
-        own = {lot.asset_class for lot in held if lot.symbol == symbol}
-        if "private" in own:
-            raise TradeError(symbol, "is held as private, which has no market price to trade at; --close closes it")
         scale = ratio.get(symbol, 1.0)
         before = math.fsum(lot.quantity for lot in held if lot.symbol == symbol) * scale
         after = before + quantity
-        if own and abs(after) <= _ROUNDING * abs(before):
+        if symbol in names and abs(after) <= _ROUNDING * abs(before):
             leaving.add(symbol)
             continue
         lots.append(Lot(symbol, quantity / scale, close[symbol] * scale, session))

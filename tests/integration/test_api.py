@@ -1,4 +1,4 @@
-"""`sigma_dagster.api` and the SQL views: columns, types and units, against `sigma show --json`; views on both databases."""
+"""`sigma_dagster.api` and the SQL views: columns, types and units, numbers as `sigma show --json` has them."""
 
 import json
 import math
