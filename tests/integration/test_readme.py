@@ -13,6 +13,7 @@ import pytest
 from docs import screenshots
 from resources.database.tables import FACTORS
 from resources.sources.registry import live_sources
+from sigma_dagster.analysis import scenarios
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
 from sigma_dagster.settings import Settings
 from tests.support.home import ROOT, Home
@@ -74,6 +75,32 @@ def test_a_dry_run_prints_what_the_readme_shows(full_home: Home) -> None:
     done = full_home.sigma("onboard", ROOT / command.split()[2], "--dry-run")
     assert done.returncode == 0, done.stderr
     assert (done.stderr + done.stdout).split() == _console(command).split()
+
+
+def test_explain_prints_what_the_readme_shows(read_home: Home) -> None:
+    """The example of what changed, every line and number."""
+    done = read_home.sigma_here("explain", "growth")
+    assert done.stdout.split() == _console("sigma explain growth").split()
+
+
+def test_the_built_in_scenarios_are_those_of_the_docs() -> None:
+    """docs/stress.md lists each, and its example is a file that can be read."""
+    text = (ROOT / "docs" / "stress.md").read_text(encoding="utf-8")
+    listed = [row[0].strip("`") for row in _table(text.split("## Your own")[0])]
+    built_in = scenarios.scenarios()
+    assert listed == [one.name for one in built_in]
+    for one in built_in:
+        days = f"{one.from_} to {one.to}" if one.is_window else ""
+        assert re.search(rf"`{one.name}` \| .*{days}", text)
+
+
+def test_the_example_of_scenarios_can_be_read(tmp_path: Path) -> None:
+    """The TOML of docs/stress.md, as it stands there."""
+    text = (ROOT / "docs" / "stress.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my.toml").write_text(example)
+    names = [one.name for one in scenarios.scenarios(str(tmp_path / "my.toml"))]
+    assert names[-3:] == ["value_rally", "value_alone", "taper_2013"]
 
 
 def _without_seconds(text: str) -> list[str]:
@@ -229,6 +256,8 @@ DATA = {
     "risk_split_equal_weighted.positions": "SYMBOL",
     "exceedances": "VAR",
     "portfolios": "NAME",
+    "scenarios[].moves": "FACTOR",
+    "scenarios[].factors": "FACTOR",
 }
 
 
@@ -258,6 +287,9 @@ def _is_data(path: str, data: Mapping[str, Any]) -> bool:
         "sigma show NAME --json",
         "sigma refresh --json",
         "sigma diagnose SYMBOL --json",
+        "sigma explain NAME --json",
+        "sigma stress NAME --json",
+        "sigma history NAME --json",
     ],
 )
 def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path, command: str) -> None:
@@ -271,7 +303,41 @@ def test_the_names_in_json_are_those_of_the_docs(full_home: Home, tmp_path: Path
     done = full_home.sigma_here(*(argument for word in command.split()[1:] for argument in words.get(word, [word])))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    assert _names(data) == _documented(command)
+    found = _names(data)
+    empty = {
+        name for name in found if any(other.startswith(f"{name}[]") for other in found)
+    }  # a list, filled elsewhere
+    assert found - empty == _documented(command)
+
+
+def test_the_names_of_what_if_are_those_of_the_docs(full_home: Home) -> None:
+    """`before` and `after` as `sigma show`, and the hedge; `plan` as `sigma plan`."""
+
+    def ask(*trade: str) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(full_home.sigma_here("whatif", "growth", "--trade", *trade, "--json").stdout)
+        return data
+
+    answer, costs = ask("KO=+5", "--hedge", "market"), ask("BAC=+5")
+    show = _documented("sigma show NAME --json")
+    assert _names(answer["before"]) == _names(answer["after"]) == show
+    assert _names(costs["plan"]) - {"portfolios"} <= _documented("sigma plan --json")  # it computes of none
+    hedge = {name for name in _names(answer) if name.startswith("hedge")}
+    assert {"before", "after", "plan", *hedge} == _documented("sigma whatif NAME --json")
+    assert (answer.keys(), costs.keys()) == ({"before", "after", "hedge"}, {"before", "after", "plan"})
+
+
+def test_the_names_of_a_fetch_are_those_of_the_docs(core_home: Home) -> None:
+    """Its own, and those of `sigma refresh`."""
+    data = json.loads(core_home.sigma_here("fetch", "AAPL", "--json").stdout)
+    assert _names(data) == _documented("sigma fetch SYMBOL --json") | _documented("sigma refresh --json")
+
+
+def test_every_command_with_json_has_its_names_in_the_docs(home: Home) -> None:
+    """A command that takes --json has a section."""
+    listed = re.findall(r"^│ ([a-z]+) ", home.sigma_here("--help").stdout, re.MULTILINE)
+    assert len(listed) > 10
+    takes = {name for name in listed if "--json" in home.sigma_here(name, "--help").stdout}
+    assert takes == set(re.findall(r"^## sigma (\w+).* --json$", JSON_NAMES, re.MULTILINE))
 
 
 def test_the_lines_to_type_are_those_that_messages_offer() -> None:
