@@ -41,6 +41,7 @@ LOTS = {
     "fidelity": [cash("SPAXX", 4210.55), AAPL, Lot("KO", 75.5, 0, LAST), MSFT],
     "schwab": [AAPL, Lot("JNJ", 10, 0, LAST), Lot("MTUM", 25, 156.0, LAST), cash("CASH", 9483.2)],
     "ibkr_statement": [
+        cash("CASH", 5120.4),
         Lot("AAPL", 100, 86.605, BOUGHT),
         Lot("AAPL", 20, 107.575, SOLD),
         Lot("MSFT", -40, 253.131, LAST),
@@ -97,6 +98,49 @@ def test_the_kind_of_account_is_no_asset_class() -> None:
     """Fidelity's column Type says Cash of stocks held in a cash account."""
     found = read_holdings(BROKERS / "fidelity.csv", as_of=LAST, source=SampleSource())
     assert [lot.asset_class for lot in found.lots] == ["cash", "public", "public", "public"]
+
+
+@pytest.mark.parametrize(
+    ("report", "lots", "left_out"),
+    [
+        ("Base Currency Summary,-120.5", [cash("CASH", -120.5)], 0),
+        ("Base Currency Summary,0", [], 1),
+        ("Base Currency Summary,900|USD,900", [cash("CASH", 900)], 1),
+        ("Base Currency Summary,900|EUR,0|USD,900", [cash("CASH", 900)], 2),
+    ],
+)
+def test_the_cash_of_a_statement_is_a_lot(read: Read, report: str, lots: list[Lot], left_out: int) -> None:
+    """What was there at the end, debts too, counted once; a sum over currencies and 0 are listed."""
+    rows = "".join(f"Cash Report,Data,Ending Cash,{row}\n" for row in report.split("|"))
+    found = read(
+        "Account Information,Data,Base Currency,USD\nCash Report,Header,Currency Summary,Currency,Total\n"
+        f"{rows}Open Positions,Header,Currency,Symbol,Quantity\nOpen Positions,Data,USD,KO,5\n"
+    )
+    assert list(found.lots) == [*lots, Lot("KO", 5, 0, LAST)]
+    told = [one for one in found.left_out if "Ending Cash" in one.text or one.text == "CASH"]
+    assert len(told) == left_out
+    assert len(found.rows) + len(found.left_out) == 4 + report.count("|")
+
+
+@pytest.mark.parametrize(("base", "row"), [("EUR", "Base Currency Summary,5"), ("USD", "EUR,5")])
+def test_cash_in_another_currency_is_refused_as_any_row_is(read: Read, base: str, row: str) -> None:
+    """Its dollars are not known."""
+    with pytest.raises(HoldingsError) as caught:
+        read(
+            f"Account Information,Data,Base Currency,{base}\nCash Report,Header,Currency Summary,Currency,Total\n"
+            f"Cash Report,Data,Ending Cash,{row}\nOpen Positions,Header,Symbol,Quantity\nOpen Positions,Data,KO,5\n"
+        )
+    assert [(error.row, error.column, error.value) for error in caught.value.errors] == [(3, "currency", "EUR")]
+
+
+def test_short_and_odd_rows_of_a_statement_are_listed(read: Read) -> None:
+    """Rows of one cell, a cash report without columns that say what: none is lost, none ends the reading."""
+    found = read(
+        "x\nCash Report\nCash Report,Data,Ending Cash,USD,5\nCash Report,Header,Currency\nCash Report,Data,Ending Cash\n"
+        "Open Positions,Header,Symbol,Quantity\nOpen Positions,Data,KO,5\nOpen Positions\n"
+    )
+    assert found.rows == (7,)
+    assert [one.row for one in found.left_out] == [1, 2, 3, 4, 5, 8]
 
 
 # --- names of columns

@@ -5,9 +5,9 @@ One table of aliases serves all brokers; a new one is a word more there. What a 
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from sigma_dagster.portfolio.holdings_file.errors import VALUE_SHOWN, HoldingsError, RowError, cut, row_error
@@ -37,6 +37,7 @@ PLAIN = ("symbol", "quantity", "entry_price", "entry_date")
 #: A header further down is not looked for.
 _HEADER_WITHIN = 20_000
 _SECTION = "openpositions"
+_ALL_CURRENCIES = "basecurrencysummary"
 _TOTAL = re.compile(r"(account|grand|portfolio|sub)?totals?(for.*)?")
 _LONGEST_SYMBOL = 15
 
@@ -103,16 +104,20 @@ def find(sheet: Sheet, mapped: Mapping[str, str], *, most: int) -> Table:
     Raises HoldingsError for a header that names a column twice, or not one that is mapped.
     """
     table, rows = Table(sheet), iter(sheet.rows)
-    if not _find_header(table, rows, mapped):
+    before = _find_header(table, rows, mapped)
+    if not table.found:
         return table
     if _is_section_header(table.names):
-        _read_sections(table, rows, mapped, most)
+        _read_sections(table, chain(before, rows), mapped, most)
     else:
+        table.left_out += [_left_out(row, "before the header") for row in before]
         _Reading(table, mapped, most).read(rows)
     return table
 
 
-def _find_header(table: Table, rows: Iterator[Row], mapped: Mapping[str, str]) -> bool:
+def _find_header(table: Table, rows: Iterator[Row], mapped: Mapping[str, str]) -> list[Row]:
+    """Find the header, if there is one; gives the rows before it."""
+    before = []
     for row in islice(rows, _HEADER_WITHIN):
         if not row.cells:
             continue
@@ -123,9 +128,9 @@ def _find_header(table: Table, rows: Iterator[Row], mapped: Mapping[str, str]) -
             _check_header(row, columns, mapped)
             table.header, table.names, table.columns = row.line, row.cells, columns
             table.found, table.plain = True, _is_plain(row.cells, columns)
-            return True
-        table.left_out.append(_left_out(row, "before the header"))
-    return False
+            break
+        before.append(row)
+    return before
 
 
 def _is_plain(names: Sequence[str], columns: Mapping[str, int]) -> bool:
@@ -266,13 +271,15 @@ def _is_section_header(names: Sequence[str]) -> bool:
     return len(names) > 2 and normal(names[1]) == "header"
 
 
-def _read_sections(table: Table, rows: Iterator[Row], mapped: Mapping[str, str], most: int) -> None:
-    """Read the rows of the open positions, whose header may change on the way, and pass over the other sections."""
-    columns, names = table.columns, table.names
+def _read_sections(table: Table, rows: Iterable[Row], mapped: Mapping[str, str], most: int) -> None:
+    """Read the open positions, whose header may change on the way, and the cash; pass over the other sections."""
+    columns, names, cash = table.columns, table.names, _CashReport()
     for row in rows:
         if not row.cells:
             continue
         section, kind = row.cells[0], normal(_at(row, 1))
+        if not row.fault and cash.takes(row):
+            continue
         if normal(section) != _SECTION or row.fault:
             table.left_out.append(_left_out(row, f"of another section ({cut(section, VALUE_SHOWN)})"))
         elif kind == "header" and {"symbol", "quantity"} <= (again := _columns(row.cells, mapped)).keys():
@@ -281,3 +288,43 @@ def _read_sections(table: Table, rows: Iterator[Row], mapped: Mapping[str, str],
             _add(table, row, names, columns, most)
         else:
             table.left_out.append(_left_out(row, "a total"))
+    table.lines[:0] = cash.lines(table)
+
+
+class _CashReport:
+    """The cash of a statement: its section names what was there at the end, in each currency and in all of them."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._ending: list[Row] = []
+        self._base = ""  # the currency of the account
+
+    def takes(self, row: Row) -> bool:
+        """Keep a row of cash at the end; say whether it is one. Others may say what its columns and amounts mean."""
+        section, kind, label = (normal(_at(row, i)) for i in range(3))
+        if (section, label) == ("accountinformation", "basecurrency"):
+            self._base = _at(row, 3)
+        if section != "cashreport":
+            return False
+        if kind == "header":
+            self._names = list(map(normal, row.cells))
+        is_ending = {"currency", "total"} <= set(self._names) and label == "endingcash"
+        if is_ending:
+            self._ending.append(row)
+        return is_ending
+
+    def lines(self, table: Table) -> Iterator[Line]:
+        """Give the cash as rows of the table, by currency where the file has it so; else all of it."""
+        own = [row for row in self._ending if self._currency(row) != _ALL_CURRENCIES]
+        for row in self._ending:
+            currency = self._currency(row)
+            if own and currency == _ALL_CURRENCIES:
+                table.left_out.append(_left_out(row, "the sum of the cash in each currency, in rows of its own"))
+                continue
+            amount = _at(row, self._names.index("total"))
+            texts = {"value": amount, "currency": self._base if currency == _ALL_CURRENCIES else currency}
+            yield Line(row.line, {"symbol": "CASH", "quantity": "", "asset_class": "Cash", **texts})
+
+    def _currency(self, row: Row) -> str:
+        text = _at(row, self._names.index("currency"))
+        return _ALL_CURRENCIES if normal(text) == _ALL_CURRENCIES else text
