@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+import statsmodels.api as sm
 
 from assets import onboardings
 from assets.factor_models import SAMPLE_5
@@ -41,6 +42,7 @@ BOOKS = {
     "one-private": [lot("AAPL", 10), lot("LOFT-7", 1, price=900.0, asset_class="private")],
     "all-private": [lot("LOFT-7", 2, price=900.0, asset_class="private")],
     "sold": [lot("AAPL", 10, exit="2022-12-27")],
+    "cash": [lot("AAPL", 10), lot("KO", -5), lot("USD", 5_000, price=1.0, asset_class="cash")],
 }
 
 
@@ -168,12 +170,47 @@ def test_values_are_those_of_the_market(books: Home, prices: pd.DataFrame, name:
     """Promise: gross and net by hand, for every kind of book."""
     held = [one for one in BOOKS[name] if one.exit_date is None]
     close = prices.loc[str(LAST)]
-    values = [one.quantity * (one.entry_price if one.asset_class == "private" else close[one.symbol]) for one in held]
+    values = [one.quantity * (close[one.symbol] if one.asset_class == "public" else one.entry_price) for one in held]
+    cash = [value for one, value in zip(held, values, strict=True) if one.asset_class == "cash"]
     found = read(page.render(facts_of(books, name)))
-    assert found.facts["Value, gross"] == f"${sum(map(abs, values)):,.0f}"
+    assert found.facts["Value, gross"] == f"${sum(map(abs, values)) - sum(cash):,.0f}"
     assert found.facts["Value, net"] == f"{'-' if sum(values) < -0.5 else ''}${abs(sum(values)):,.0f}".replace(
         "-$0", "$0"
     )
+
+
+@pytest.mark.parametrize("name", ["day-old", "neutral", "short", "young", "one-private", "cash"])
+def test_market_exposure_and_volatility_are_those_by_hand(books: Home, prices: pd.DataFrame, name: str) -> None:
+    """Promise: by statsmodels and pandas: each symbol's slope on the market, times its weight; the covered returns."""
+    close, returns = prices.loc[str(LAST)], prices.pct_change().loc[: str(LAST)]
+    public = {one.symbol: one.quantity * close[one.symbol] for one in BOOKS[name] if one.asset_class == "public"}
+    private = [one.quantity * one.entry_price for one in BOOKS[name] if one.asset_class == "private"]
+    covered, gross = sum(map(abs, public.values())), sum(map(abs, [*public.values(), *private]))
+    year = returns.tail(252)
+    market = sm.add_constant(year["SP500"])
+    slope = {symbol: sm.OLS(year[symbol], market).fit().params["SP500"] for symbol in public if symbol != "PFE"}
+    exposure = sum(public[symbol] / gross * beta for symbol, beta in slope.items())
+    month = sum(value / covered * returns[symbol].tail(21) for symbol, value in public.items())
+    volatility = month.std() * np.sqrt(252)
+    found = facts_of(books, name)
+    assert found.risk.market_total == pytest.approx(exposure, abs=1e-10)
+    assert found.risk.realized_vol_21d == pytest.approx(volatility, rel=1e-10)
+    seen = read(page.render(found))
+    assert seen.facts["Market exposure, in total"] == f"{exposure:.2f}"
+    assert seen.rows["realized, last 21 sessions"] == [f"{volatility:.1%}"]
+    known = {
+        "PFE": (len(prices.loc[str(YOUNG_FROM) : str(LAST)]) - 1) / 63
+    }  # of the last 63 sessions; all of the others
+    returned = sum(abs(value) * known.get(symbol, 1) for symbol, value in public.items())
+    assert seen.facts["Value covered by returns"] == f"{returned / gross:.1%}"
+
+
+def test_cash_is_no_risk_and_is_shown(books: Home, prices: pd.DataFrame) -> None:
+    """Promise: in net and not in gross, a weight of its own, no share of the risk, nothing of it in a scenario."""
+    gross = 10 * prices.loc[str(LAST), "AAPL"] + 5 * prices.loc[str(LAST), "KO"]
+    seen = read(page.render(facts_of(books, "cash")))
+    assert seen.rows["USD"] == [f"{5_000 / gross:.1%}", "cash", "-", "cash", "-", "-"]
+    assert "not covered" not in seen.text
 
 
 def test_a_short_book_has_the_opposite_exposures_and_its_own_losses(books: Home) -> None:

@@ -136,7 +136,8 @@ def test_cash_in_another_currency_is_refused_as_any_row_is(read: Read, base: str
 def test_short_and_odd_rows_of_a_statement_are_listed(read: Read) -> None:
     """Rows of one cell, a cash report without columns that say what: none is lost, none ends the reading."""
     found = read(
-        "x\nCash Report\nCash Report,Data,Ending Cash,USD,5\nCash Report,Header,Currency\nCash Report,Data,Ending Cash\n"
+        "x\nCash Report\nCash Report,Data,Ending Cash,USD,5\nCash Report,Header,Currency\n"
+        "Cash Report,Data,Ending Cash\n"
         "Open Positions,Header,Symbol,Quantity\nOpen Positions,Data,KO,5\nOpen Positions\n"
     )
     assert found.rows == (7,)
