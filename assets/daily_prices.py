@@ -18,7 +18,7 @@ from assets.factor_models import FactorModel
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.definition import Frame, table_asset
 from assets.shared.look_back import listed, price_sessions
-from assets.shared.recorder import Cell, Recorder
+from assets.shared.recorder import Cell, Recorder, row_facts
 from assets.shared.run_block import BlockConfig, block_of_run, found_before
 from assets.shared.stored_cells import stored_cells
 from assets.shared.work import Stopwatch, row_counts
@@ -420,7 +420,7 @@ class Buyer:
         closes = {row.session: row.close for row in answer.rows}
         for day in sorted({*stored.sessions, *(day for day in answer.asked if day in closes)}):
             fact = {"close": closes[day]} if day in closes else {"absence": "no close"}
-            self._bought.cells.append(Cell(answer.symbol, day, {**fact, "source": answer.source}))
+            self._bought.cells.append(Cell(answer.symbol, day, row_facts({**fact, "source": answer.source})))
 
     def _postpone(self, orders: Mapping[str, list[date]]) -> None:
         """Note what could not be had, so that it is not asked for every few seconds."""

@@ -112,7 +112,12 @@ def facts_of(columns: Mapping[str, Sequence[Any]], shown: Sequence[str]) -> Iter
     """Give the shown columns of each row, without what is not known."""
     present = [name for name in shown if name in columns]
     for values in zip(*(_plain(columns[name]) for name in present), strict=True):
-        yield facts(dict(zip(present, values, strict=True)))
+        yield row_facts(dict(zip(present, values, strict=True)))
+
+
+def row_facts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Give what is known of a row as text: numbers of all keys and sessions would be one zigzag on the Plots page."""
+    return {name: str(value) for name, value in facts(row).items()}
 
 
 def facts(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Table
 
-from assets.shared.recorder import Cell, facts
+from assets.shared.recorder import Cell, row_facts
 from resources.database.bulk import within
 from resources.database.engine import Database
 
@@ -34,4 +34,4 @@ def stored_cells(
         rows = connection.execute(query.order_by(table.c.session)).all()
     for one, session, *values in rows:
         if one in keys:
-            yield Cell(keys[one], session, facts(dict(zip(shown, values, strict=True))))
+            yield Cell(keys[one], session, row_facts(dict(zip(shown, values, strict=True))))

@@ -95,6 +95,18 @@ def test_the_numbers_of_an_onboarding_travel_with_its_run(read_home: Home) -> No
     assert metadata["seconds"]["fetch"] > 0
 
 
+@pytest.mark.parametrize("asset", ASSETS)
+def test_a_partition_shows_its_row_as_text(read_home: Home, asset: str) -> None:
+    """Dagster would draw the numbers of all keys as one line; `onboardings` is what it can plot."""
+    with read_home.instance() as instance:
+        found = instance.fetch_materializations(dg.AssetKey(asset), limit=50).records
+    shown = [record.asset_materialization.metadata for record in found if record.asset_materialization]
+    assert all(shown)
+    named = {name: value.value for metadata in shown[1:] for name, value in metadata.items()}  # the newest has totals
+    assert named
+    assert {type(value) for value in named.values()} == {str}
+
+
 def test_checks_have_answers(read_home: Home) -> None:
     """After an onboarding every asset check has been asked, and passed."""
     with read_home.instance() as instance:

@@ -1,6 +1,7 @@
 """What the Dagster UI shows, by its own GraphQL: full bars, rows of skipped partitions, launches, tags, positions."""
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def test_a_planned_run_reports_its_totals_on_its_step(core_home: Home) -> None:
     assert latest is not None
     metadata = latest.asset_materialization.metadata
     assert "records_stored" not in metadata
-    assert metadata["r_squared"].value == round(metadata["r_squared"].value, 4)
+    assert re.fullmatch(r"0\.\d{1,4}", metadata["r_squared"].value)
 
 
 # --- launching
