@@ -116,6 +116,9 @@ def add(
         f"{'Stored' if stored.new else 'Stored before'}: portfolio {chosen}, {counted(len(holdings.lots), 'lot')}. "
         "The sensor of make dev computes what it lacks; without it: sigma refresh"
     )
+    if unpriced := assumptions.unpriced(holdings):
+        names = some([lot.symbol for lot in unpriced])
+        say(f"Not known before prices are there: the cost of {names}. Import the file again then; no risk rests on it")
     with services.database.read() as connection:
         for misfit in entry_prices.misfits(connection, stored.portfolio):
             say(str(misfit))

@@ -1,7 +1,8 @@
 """What is assumed of lots where a broker's file does not say it: the same as at the last import, else the close.
 
-A date that the file does not say is the as-of session only once: a lot that is imported again keeps its own. Not here:
-which rows of a file are lots (`holdings_file`), and storing them.
+A date that the file does not say is the as-of session only once: a lot that is imported again keeps its own. A file
+without any date says what is held now: what was held before and is not in it any more has been sold since, and stays in
+the portfolio's past. Not here: which rows of a file are lots (`holdings_file`), and storing them.
 """
 
 import math
@@ -21,7 +22,7 @@ from sigma_dagster.portfolio.holdings import Holdings
 from sigma_dagster.portfolio.holdings_file.errors import some
 
 _SAME = 1e-9
-_PRICE, _DATE = "entry_price", "entry_date"
+_PRICE, _DATE, _EXIT = "entry_price", "entry_date", "exit_date"
 
 
 def settled(connection: Connection, name: str, holdings: Holdings, as_of: date) -> Holdings:
@@ -48,7 +49,26 @@ def settled(connection: Connection, name: str, holdings: Holdings, as_of: date) 
             lots.append(lot)
     found = closes(connection, unpriced(replace(holdings, lots=tuple(lots))), as_of)
     lots = [replace(lot, entry_price=found.get(lot, lot.entry_price)) for lot in lots]
-    return replace(holdings, lots=tuple(lots), notes=(*holdings.notes, *_notes(new, kept)))
+    past = _past(holdings, [lot for others in stored.values() for lot in others])
+    return replace(
+        holdings,
+        lots=(*lots, *past),
+        rows=(*holdings.rows, *(0 for _ in past)),
+        assumed=(*holdings.assumed, *(frozenset({_EXIT}) for _ in past)),
+        notes=(*holdings.notes, *_notes(new, kept), *_notes_of_exits(past, holdings.lots[0].entry_date)),
+    )
+
+
+def _past(holdings: Holdings, others: Sequence[Lot]) -> list[Lot]:
+    """Give the stored lots that are not in the file any more, as sold on the date that is assumed of its new ones.
+
+    There are none if a date stands in the file: then it says all that was ever held. Nor does a lot stay that would
+    have been held on no day: a file that is imported twice on a day corrects the first.
+    """
+    if not all(_DATE in assumed for assumed in holdings.assumed):
+        return []
+    day = holdings.lots[0].entry_date
+    return [replace(lot, exit_date=lot.exit_date or day) for lot in others if lot.exit_date or lot.entry_date < day]
 
 
 def unpriced(holdings: Holdings) -> list[Lot]:
@@ -90,3 +110,8 @@ def _notes(new: Sequence[tuple[Lot, frozenset[str]]], kept: Sequence[str]) -> It
         yield f"No cost in the file: the close of the entry date is assumed for {some(costless)}"
     if kept:
         yield f"Imported before, and kept as it was assumed then: {some(kept)}"
+
+
+def _notes_of_exits(past: Sequence[Lot], day: date) -> Iterator[str]:
+    if gone := [lot.symbol for lot in past if lot.exit_date == day]:
+        yield f"Not in the file as it was before: held until {day}, and kept in the portfolio's past: {some(gone)}"

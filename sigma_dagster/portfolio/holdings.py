@@ -77,9 +77,9 @@ class Holdings:
     left_out: tuple[LeftOut, ...] = ()
     """The rows that are no lot, in the order of the file."""
     rows: tuple[int, ...] = ()
-    """The line of each lot."""
+    """The line of each lot; 0 for one that was held before, of the last import."""
     assumed: tuple[frozenset[str], ...] = ()
-    """Of each lot, the columns that the file does not say: `entry_date` is assumed, `entry_price` is 0."""
+    """Of each lot, the columns that the file does not say: dates are assumed, `entry_price` is 0."""
 
 
 @dataclass(frozen=True)

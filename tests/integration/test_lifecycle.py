@@ -131,16 +131,53 @@ def test_a_brokers_file_is_onboarded_with_no_option_and_the_same_again_does_noth
     assert home.rows(*RESULT_TABLES, "lot", "portfolio") == before
 
 
-def test_what_was_assumed_stays_at_the_next_import(home: Home, tmp_path: Path) -> None:
-    """A file without dates and costs, imported a session later: the lot that changed is new, the other is not."""
+def imported(home: Home, file: Path, text: str, *options: str) -> tuple[list[tuple[object, ...]], str]:
+    """Onboard a broker's file; gives the lots that are stored then, and what was said."""
+    file.write_text(f"Symbol,Quantity\n{text}")
+    done = home.sigma_here("onboard", file, *options)
+    assert done.returncode == 0, done.stderr
+    return home.query(
+        "SELECT symbol, quantity, entry_date, exit_date FROM lot ORDER BY symbol, entry_date"
+    ), done.stderr
+
+
+def test_a_file_without_dates_says_what_is_held_now(home: Home, tmp_path: Path) -> None:
+    """A session later KO is more and XOM is gone: both were held until then, and AAPL keeps its date."""
+    file, first, last = tmp_path / "book.csv", "2022-12-27", "2022-12-28"
+    imported(home, file, "AAPL,10\nKO,5\nXOM,3\n", "--as-of", first)
+    date_back(home)
+    lots, said = imported(home, file, "AAPL,10\nKO,6\n")
+    assert lots == [("AAPL", 10, first, None), ("KO", 5, first, last), ("KO", 6, last, None), ("XOM", 3, first, last)]
+    assert "kept as it was assumed then: AAPL" in said
+    assert f"held until {last}, and kept in the portfolio's past: KO, XOM" in said
+    assert computed(home) == [last]
+    changes = json.loads(home.sigma_here("explain", "book", "--from", first, "--json").stdout)
+    assert changes["parts"]["trades"] != 0
+    before = home.rows(*RESULT_TABLES, "lot", "portfolio")
+    assert imported(home, file, "AAPL,10\nKO,6\n")[0] == lots
+    assert home.rows(*RESULT_TABLES, "lot", "portfolio") == before
+
+
+def test_the_past_is_in_the_dry_run(home: Home, tmp_path: Path) -> None:
+    """A lot that is not in the file any more has no line, and its exit is assumed."""
     file = tmp_path / "book.csv"
-    file.write_text("Symbol,Quantity\nAAPL,10\nKO,5\n")
-    assert home.sigma_here("onboard", file, "--as-of", "2022-12-27").returncode == 0
-    file.write_text("Symbol,Quantity\nAAPL,10\nKO,6\n")
-    done = home.sigma_here("onboard", file, "--dry-run", "--json")
-    entered = {one["symbol"]: (one["entry_date"], one["assumed"]) for one in json.loads(done.stdout)["lots"]}
-    assert {name: day for name, (day, _) in entered.items()} == {"AAPL": "2022-12-27", "KO": "2022-12-28"}
-    assert "kept as it was assumed then: AAPL" in done.stderr
+    imported(home, file, "AAPL,10\nKO,5\n", "--as-of", "2022-12-27")
+    file.write_text("Symbol,Quantity\nAAPL,10\n")
+    data = json.loads(home.sigma_here("onboard", file, "--dry-run", "--json").stdout)
+    told = [(one["row"], one["symbol"], one["exit_date"], one["assumed"]) for one in data["lots"]]
+    assert told == [(2, "AAPL", None, ["entry_date", "entry_price"]), (0, "KO", "2022-12-28", ["exit_date"])]
+
+
+def test_a_second_file_of_a_day_corrects_the_first(home: Home, tmp_path: Path) -> None:
+    """Nothing was held on no day; and a file that has dates says all that was ever held."""
+    file = tmp_path / "book.csv"
+    imported(home, file, "AAPL,10\nKO,5\n", "--as-of", "2022-12-27")
+    lots, said = imported(home, file, "AAPL,10\nKO,6\n", "--as-of", "2022-12-27")
+    assert lots == [("AAPL", 10, "2022-12-27", None), ("KO", 6, "2022-12-27", None)]
+    assert "past" not in said
+    file.write_text("Symbol,Quantity,Date Acquired\nAAPL,10,2021-06-15\n")
+    assert home.sigma_here("onboard", file).returncode == 0
+    assert home.query("SELECT symbol, entry_date, exit_date FROM lot") == [("AAPL", "2021-06-15", None)]
 
 
 def test_a_dry_run_stores_nothing(home: Home) -> None:
@@ -208,3 +245,19 @@ def test_hostile_text_of_a_file_reaches_the_terminal_harmlessly(home: Home, tmp_
     assert evil[:3] not in done.stdout + done.stderr
     assert "\\x1b[31m\\u202e=cmd()" in done.stderr
     assert json.loads(home.sigma_here("onboard", file, "--dry-run", "--json").stdout)["left_out"][0]["row"] == 3
+
+
+def test_a_cost_that_add_cannot_know_is_filled_in_by_the_next_import(home: Home, tmp_path: Path) -> None:
+    """The close is not stored yet: that is said; once it is, the same file brings it, and no row is computed again."""
+    file = tmp_path / "book.csv"
+    file.write_text("Symbol,Quantity\nKO,5\n")
+    done = home.sigma_here("add", file)
+    assert "Not known before prices are there: the cost of KO" in done.stderr
+    assert home.query("SELECT entry_price FROM lot") == [(0.0,)]
+    assert home.sigma_here("refresh").returncode == 0
+    date_back(home)
+    assert home.sigma_here("add", file).stderr.count("Not known before") == 0
+    close = home.query("SELECT close FROM daily_price WHERE symbol = 'KO' AND session = ?", str(LAST))
+    assert home.query("SELECT entry_price FROM lot") == close
+    assert home.sigma_here("refresh").returncode == 0
+    assert computed(home) == []
