@@ -15,9 +15,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num, num2date
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from assets.numerics.arrays import FloatArray
@@ -86,8 +86,11 @@ class Chart:
             figure.savefig(target, format=form, transparent=True, **options)
 
 
-def _dates(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+def _dates(axes: Axes, days: Days) -> None:
+    # Found once: a locator of its own looks for dates at every step of the layout.
+    found = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    locator = FixedLocator(found.tick_values(*num2date(date2num(days[[0, -1]]))))  # type: ignore[no-untyped-call]
+    axes.set_xlim(days[0], days[-1])
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
@@ -103,7 +106,7 @@ def lines(name: str, days: Days, series: Mapping[str, FloatArray], unit: str, *,
         axes.set_ylabel(unit)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(*((None, 0.0) if below_zero else (0.0, None)))
-        _dates(axes)
+        _dates(axes, days)
         if len(series) > 1:
             figure.legend(ncols=2, loc="outside upper left")
 
@@ -115,9 +118,20 @@ def panels(
 ) -> Chart:
     """Draw numbers over sessions, a panel each on one scale, with a band of two standard errors where there are any."""
     rows = -(-len(series) // _PANELS)
+    height = 1.6 * rows + 0.3
+    places = {
+        "left": 0.08,
+        "right": 0.99,
+        "top": 1 - 0.3 / height,
+        "bottom": 0.3 / height,
+        "wspace": 0.06,
+        "hspace": 0.3,
+    }
 
     def plot(figure: Figure, ink: str) -> None:
-        grid = figure.subplots(rows, _PANELS, sharex=True, sharey=True, squeeze=False).ravel()
+        # A layout that measures every word takes half of the page's time; here all panels are alike.
+        figure.set_layout_engine("none")
+        grid = figure.subplots(rows, _PANELS, sharex=True, sharey=True, squeeze=False, gridspec_kw=places).ravel()
         for axes, (label, values) in zip(grid, series.items(), strict=False):
             if label in errors:
                 band = 2.0 * errors[label]
@@ -125,14 +139,15 @@ def panels(
             axes.plot(days, values, color=BLUE)
             axes.axhline(0.0, color=ink, linewidth=0.6)
             axes.set_title(label, loc="left", fontsize=10)
+            _dates(axes, days)
+        for axes in grid[-_PANELS:] if len(series) == len(grid) else grid[len(series) - _PANELS : len(series)]:
             axes.tick_params(labelbottom=True)
-            _dates(axes)
         for axes in grid[len(series) :]:
             axes.remove()
         for axes in grid[: len(series) : _PANELS]:
             axes.set_ylabel(unit)
 
-    return Chart(name, 1.6 * rows + 0.3, plot)
+    return Chart(name, height, plot)
 
 
 def losses(name: str, days: Days, returns: FloatArray, at_risk: Mapping[str, FloatArray]) -> Chart:
@@ -150,7 +165,7 @@ def losses(name: str, days: Days, returns: FloatArray, at_risk: Mapping[str, Flo
         axes.set_ylabel("return of a session")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.axhline(0.0, color=ink, linewidth=0.6)
-        _dates(axes)
+        _dates(axes, days)
         figure.legend(ncols=2, loc="outside upper left")
 
     return Chart(name, 3.2, plot)

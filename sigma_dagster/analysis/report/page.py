@@ -5,6 +5,7 @@ Not here: the numbers (`facts`) and the charts (`charts`). What stands in the te
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from functools import cache
 
 import jinja2
 import numpy as np
@@ -43,6 +44,7 @@ def render(found: Facts) -> str:
     )
 
 
+@cache
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("sigma_dagster.analysis.report", "."),
