@@ -179,4 +179,5 @@ def _new_at_old_prices(book: Valuation) -> Weights:
 
 def _most(names: Sequence[str], amounts: FloatArray) -> tuple[Moved, ...]:
     moved = [Moved(name, *map(float, amount)) for name, amount in zip(names, np.nan_to_num(amounts).T, strict=True)]
-    return tuple(sorted(moved, key=lambda one: -abs(one.change))[:_NAMED])
+    own = [one for one in moved if one.from_ or one.to]  # cash and what has no exposures did nothing
+    return tuple(sorted(own, key=lambda one: -abs(one.change))[:_NAMED])

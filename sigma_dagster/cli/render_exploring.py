@@ -130,7 +130,7 @@ def _outcome(out: Console, one: Outcome) -> None:
     rows += [
         (f"position {loss.symbol}", f"by {loss.by}", dollars(loss.pnl))
         for loss in one.positions[:_POSITIONS_SHOWN]
-        if loss.pnl is not None
+        if loss.pnl
     ]
     print_table(out, (one.scenario.name, "move", "gain or loss"), rows)
     if one.not_covered:

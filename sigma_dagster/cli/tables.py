@@ -11,9 +11,10 @@ _GAP = "  "
 
 
 def print_rows(out: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, and a blank line after it."""
-    print_table(out, header, rows)
-    out.print()
+    """Print a table, and a blank line after it; nothing if there are no rows."""
+    if rows:
+        print_table(out, header, rows)
+        out.print()
 
 
 def print_table(out: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

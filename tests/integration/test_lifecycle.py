@@ -175,6 +175,7 @@ def test_a_second_file_of_a_day_corrects_the_first(home: Home, tmp_path: Path) -
     lots, said = imported(home, file, "AAPL,10\nKO,6\n", "--as-of", "2022-12-27")
     assert lots == [("AAPL", 10, "2022-12-27", None), ("KO", 6, "2022-12-27", None)]
     assert "past" not in said
+    assert "lost more than said" not in home.sigma_here("show", "book").stdout  # nothing was held before
     file.write_text("Symbol,Quantity,Date Acquired\nAAPL,10,2021-06-15\n")
     assert home.sigma_here("onboard", file).returncode == 0
     assert home.query("SELECT symbol, entry_date, exit_date FROM lot") == [("AAPL", "2021-06-15", None)]
