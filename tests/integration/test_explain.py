@@ -106,7 +106,7 @@ def test_each_part_is_the_one_by_hand_and_they_add_up(home: Home, prices: pd.Dat
 
 
 def test_positions_and_factors_add_up_to_the_variance(home: Home) -> None:
-    """Promise: what each position and factor contributes at both ends; those that did most stand first, cash nowhere."""
+    """Promise: what each position and factor contributes at both ends; the most stand first, cash nowhere."""
     home.onboard([*BOOKS["mixed"], lot("USD", 500, price=1.0, asset_class="cash")])
     found = json.loads(home.sigma_here("explain", "book", "--from", str(FROM), "--json").stdout)
     assert [one["symbol"] for one in found["positions"]] == sorted(

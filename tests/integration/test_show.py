@@ -457,7 +457,7 @@ def test_a_model_that_cannot_be_had_is_refused_before_anything_is_stored(home: H
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-    assert not any(home.rows("portfolio", "position", "daily_price", "symbol").values())
+    assert not any(home.rows("portfolio", "lot", "daily_price", "symbol").values())
 
 
 class Listings(RecordedSource):
