@@ -1,5 +1,7 @@
 """SQLite files: their URL, making one whole, and keeping it from the other users of the machine."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +29,8 @@ def lock_file(path: Path) -> "FileLock":
 def make_whole(path: Path, make: Callable[[Path], None]) -> None:
     """Have a file made that is not there: by one process, and under another name until it is whole.
 
-    So all processes see all of it or nothing, also after a kill; the next one clears away what a kill left.
+    So all processes see all of it or nothing, also after a kill; the next one clears away what a kill left. Raises
+    OSError if the disk is full.
     """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -42,9 +45,12 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
     scratch.mkdir(mode=0o700)
     made = scratch / path.name
     make(made)
+    if [*scratch.iterdir()] != [made]:
+        # SQLite could not bring its write-ahead log into the file, and says nothing of it.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     keep_private(made)
     made.replace(path)
-    scratch.rmdir()  # refused if SQLite's write-ahead log were still there
+    scratch.rmdir()
 
 
 def keep_private(path: Path) -> None:

@@ -66,6 +66,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; raises SettingsError naming the variable, its value and the rule."""
         _check_time_zone(environment)
+        _check_batches(environment)
         home = _folder(environment, "SIGMA_HOME", str(PROJECT / ".sigma"))
         sources = _text(environment, "SIGMA_PRICE_SOURCES", "sample")
         database_url = _url(environment, "SIGMA_DATABASE_URL", ("sqlite", "postgresql")) or sqlite_url(
@@ -178,6 +179,14 @@ def _check_time_zone(environment: Mapping[str, str]) -> None:
     name = value.removeprefix(":")
     if name and not _POSIX_ZONE.fullmatch(name) and not _is_zone(name):
         raise SettingsError(f"TZ={value}: a time zone is needed, such as America/New_York; or unset it")
+
+
+def _check_batches(environment: Mapping[str, str]) -> None:
+    """Refuse a variable of Dagster's that Dagster would only find out about in the middle of a run."""
+    name = "DAGSTER_EVENT_BATCH_SIZE"
+    value = environment.get(name, "0").strip()
+    if not value.isascii() or not value.isdigit():
+        raise SettingsError(f"{name}={value}: a whole number of events is needed; or unset it")
 
 
 def _is_zone(name: str) -> bool:

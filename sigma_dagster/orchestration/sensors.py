@@ -243,8 +243,10 @@ def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> 
 
 
 def _fingerprint(block: Block) -> str:
-    # Sorted: a run that failed half-way leaves the same keys to be computed, those without prices first.
-    named = repr((block.dimension, sorted(block.keys), block.first, block.last))
+    # Sorted: a run that failed half-way leaves the same keys to be computed, those without prices first. Of its steps
+    # which there are and how they are asked for, and not whose keys they have: those become fewer half-way.
+    steps = [(step.asset, step.force, step.whole, step.source) for step in block.steps]
+    named = repr((block.dimension, sorted(block.keys), block.first, block.last, steps))
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 

@@ -7,8 +7,9 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -34,6 +35,21 @@ _POLL_SECONDS = 0.2
 
 #: The code location of workspace.yaml.
 LOCATION = "sigma_dagster"
+
+
+class _WithoutEchoes:
+    """The terminal, without the errors that Dagster writes there and raises as well: those of its event log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if text.startswith("Exception while writing logger call to event log"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Runner:
@@ -79,14 +95,8 @@ class Runner:
         return _metadata(events)
 
     def _execute(self, job: dg.JobDefinition, run: dg.DagsterRun) -> list[dg.DagsterEvent]:
-        """Execute the run; after a signal, say that it is to end as canceled before Dagster decides how it ended."""
-        events, canceling = [], False
-        for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
-            events.append(event)
-            if interrupts.received() and not canceling:
-                self._instance.report_run_canceling(run)
-                canceling = True
-        return events
+        with redirect_stderr(cast("TextIO", _WithoutEchoes(sys.stderr))):
+            return list(execute_run_iterator(InMemoryJob(job), run, self._instance))
 
     def _create_run(
         self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]

@@ -1,6 +1,7 @@
 """Runs on an instance described by a dagster.yaml: what Dagster knows afterwards, with and without the tag."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,22 @@ KINDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pytest.FixtureRequest, str], Path | str]:
+    """Make the empty databases of a kind when they are first asked for: a folder, or the URL of a Postgres."""
+    made: dict[str, Path | str] = {}
+
+    def prepare(request: pytest.FixtureRequest, kind: str) -> Path | str:
+        if kind not in made:
+            path = tmp_path_factory.mktemp("prepared")
+            url = request.getfixturevalue("new_postgres_url")() if "postgres" in kind else None
+            with dg.DagsterInstance.from_config(str(describe(path, kind, url))):
+                made[kind] = url or path
+        return made[kind]
+
+    return prepare
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME."""
@@ -55,9 +72,17 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def new_home(request: pytest.FixtureRequest, path: Path, kind: str) -> Path:
-    """Describe an instance with the storages of a kind."""
+    """Make an instance with the storages of a kind, from the databases that were made once."""
+    prepared = request.getfixturevalue("prepared")(request, kind)
+    if isinstance(prepared, Path):
+        shutil.copytree(prepared, path, dirs_exist_ok=True)
+        return describe(path, kind, None)
+    return describe(path, kind, request.getfixturevalue("copy_postgres")(prepared))
+
+
+def describe(path: Path, kind: str, url: str | None) -> Path:
+    """Write the dagster.yaml of an instance with the storages of a kind."""
     database = kind.split()[-1]
-    url = request.getfixturevalue("new_postgres_url")() if database == "postgres" else None
     settings: dict[str, Any] = {"telemetry": {"enabled": False}}
     for storage, kinds in KINDS.items():
         module, name = kinds.get(kind) or kinds[database]

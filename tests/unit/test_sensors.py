@@ -20,7 +20,7 @@ from resources import calendar
 from resources.database import portfolios
 from resources.database.engine import Database
 from resources.database.portfolios import Lot
-from resources.database.tables import daily_price, factor_exposure
+from resources.database.tables import daily_price, factor_exposure, symbol_volatility
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.sensors import COOL_DOWN, LOOK_HOLDS, Memory, evaluate
 from sigma_dagster.services import Services
@@ -317,6 +317,17 @@ def test_after_a_failure_it_waits(sensor: Sensor) -> None:
     now = datetime.now(UTC)
     assert "failed less than 5 minutes ago" in reason(sensor.tick(now))
     assert len(sensor.tick(now + COOL_DOWN + timedelta(seconds=5)).run_requests) == 1
+
+
+def test_other_work_on_the_same_keys_and_sessions_does_not_wait(core: Sensor) -> None:
+    """What failed rests; other assets of the same symbols and sessions are asked for at once."""
+    of_ko = factor_exposure.c.symbol == "KO", symbol_volatility.c.symbol == "KO"
+    core.delete(factor_exposure, of_ko[0], factor_exposure.c.session == LAST)
+    (request,) = core.tick().run_requests or ()
+    core.instance.report_run_failed(core.submit(request))
+    assert "failed less than 5 minutes ago" in reason(core.tick())
+    core.delete(symbol_volatility, of_ko[1], symbol_volatility.c.session == LAST)
+    assert asked(core.tick()) == [{"factor_exposures": ["KO"], "symbol_volatility": ["KO"]}]
 
 
 def test_a_failure_half_way_is_waited_for_too(core_home: Home) -> None:

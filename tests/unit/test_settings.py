@@ -63,6 +63,7 @@ def test_a_home_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         *(("SIGMA_HISTORY_SESSIONS", value) for value in ("0", "-1", "1.5", "many", "10001", "\u0663")),
         *(("SIGMA_AS_OF", value) for value in ("today", "2022-13-01", "20220101", "2022-W01-1")),
         ("SIGMA_START_DATE", "2022-02-30"),
+        *(("DAGSTER_EVENT_BATCH_SIZE", value) for value in ("abc", "", "-1", "1.5")),
     ],
 )
 def test_a_bad_value_is_named_with_its_variable(name: str, value: str) -> None:
