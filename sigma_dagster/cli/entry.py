@@ -55,8 +55,8 @@ def _mind_limit() -> None:
         return
     if limit < _NEEDED:
         sys.stderr.write(
-            f"The limit of memory for this process is {limit >> 20} MB (ulimit -v), and sigma needs {_NEEDED >> 20} MB: "
-            "raise the limit, then the same command again.\n"
+            f"The limit of memory for this process is {limit >> 20} MB (ulimit -v), "
+            f"and sigma needs {_NEEDED >> 20} MB: raise the limit, then the same command again.\n"
         )
         raise SystemExit(1)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
