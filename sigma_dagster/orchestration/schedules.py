@@ -68,7 +68,7 @@ def _evaluate(
         return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(services.source, as_of)}{remark}")
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
-    verdict = request_blocks(context.instance, blocks, now, onboarding={}, launched_by=f"schedule {name}")
+    verdict = request_blocks(context.instance, services, blocks, now, onboarding={}, launched_by=f"schedule {name}")
     if not verdict.requests:
         return dg.SkipReason("; ".join(verdict.skipped) + remark)
     if remark:

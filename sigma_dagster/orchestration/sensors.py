@@ -106,6 +106,7 @@ class Memory:
 
 def request_blocks(
     instance: dg.DagsterInstance,
+    services: Services,
     blocks: Sequence[Block],
     now: datetime,
     *,
@@ -117,7 +118,7 @@ def request_blocks(
     for block in blocks:
         what = f"{block.size} {block.span}"
         name = _fingerprint(block)
-        others = claims.rivals(instance, block)
+        others = claims.rivals(instance, services, block)
         if others:
             verdict.skipped.append(f"{what}: run {others[0].run_id[:8]} is in progress")
         elif _failed_lately(instance, name, now):
@@ -193,7 +194,7 @@ def _request(
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if again := services.changed(todo.priced, now):
         blocks = services.blocks_again(again, as_of)
-        return request_blocks(instance, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
+        return request_blocks(instance, services, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
     if not todo.blocks:
         if cursor.onboarding:
             told = {"of": "sensor new_portfolio", "as_of": as_of.isoformat(), **cursor.onboarding}
@@ -216,7 +217,7 @@ def _request(
     if due and not all(cursor.onboarding.get(name) == due[name] for name in rows):
         cursor.onboarding = due
     return request_blocks(
-        instance, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
+        instance, services, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
     )
 
 
@@ -228,7 +229,7 @@ def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> 
     since = datetime.fromtimestamp(cursor.checked, UTC)
     runs = dg.RunsFilter(statuses=FINISHED_STATUSES, tags={DEFER_TAG: "true"}, updated_after=since)
     ended = instance.get_run_records(runs, limit=_RUNS_CHECKED)
-    if not ended or claims.in_progress(instance):
+    if not ended or claims.in_progress(instance, services):
         return
     cursor.checked = max(record.update_timestamp.replace(tzinfo=UTC).timestamp() for record in ended)
     blocks = [

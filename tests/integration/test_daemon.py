@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from assets.catalogue import BY_NAME
 from benchmarks.web import ask, free_port, kill, wait_for
 from resources.database.tables import factor_exposure
+from sigma_dagster.runs import liveness
 from tests.support.home import GROWTH, LAST, PORTFOLIO_TABLES, TABLES, Home
 from tests.support.ui import running
 
@@ -146,7 +147,7 @@ def test_a_kill_in_the_middle_is_made_good(home: Home, tmp_path: Path) -> None:
     port = free_port()
     with running(home, port, tmp_path / "terminal") as process:
         assert home.sigma("add", GROWTH).returncode == 0
-        wait_for(lambda: list((home.path / "dagster" / "running").glob("*.lock")), 120, "a run is executed")
+        wait_for(lambda: any(liveness.living(home.environment()).values()), 120, "a run is executed")
         wait_for(lambda: _rows(home)["daily_prices"], 60, "the run has written something")
         kill(process)
     with running(home, port, tmp_path / "terminal"):
