@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-dev
+.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-workers install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -52,6 +52,7 @@ lock: install-dev
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --upgrade -c requirements-dev.txt pyproject.toml -o requirements.txt
 	@$(COMPILE) --upgrade -c requirements.txt -c requirements-dev.txt --extra yahoo pyproject.toml -o requirements-yahoo.txt
+	@$(COMPILE) --upgrade -c requirements-yahoo.txt -c requirements-dev.txt --extra yahoo --extra workers pyproject.toml -o requirements-workers.txt
 	@printf 'polars\npolars-ols\n' | $(COMPILE) --upgrade -c requirements-dev.txt - -o requirements-bench.txt
 	@echo uv | $(COMPILE) --upgrade - -o requirements-uv.txt
 
@@ -61,6 +62,10 @@ install:
 # The packages of the price source `yahoo`, beside the others.
 install-yahoo:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh yahoo
+
+# And those of workers on several machines (docs/workers.md).
+install-workers:
+	@PYTHON="$(PYTHON)" sh deploy/install.sh workers
 
 install-dev:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh dev

@@ -1,4 +1,4 @@
-"""Whether a run's process lives: told by a lock that ends with the process, never guessed; the same on both databases."""
+"""Whether the process of a run lives: told by a lock that ends with it, never guessed; the same on both databases."""
 
 import os
 import signal
