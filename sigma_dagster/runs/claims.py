@@ -33,6 +33,7 @@ _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 _DAEMON_SILENT = 120
 #: From Dagster's first event to `begin` it takes milliseconds.
 _SECONDS_TO_BEGIN = 120
+ENDED = "The process that executed this run has ended."
 #: Of somebody who waits for another's run.
 POLL_SECONDS = 0.2
 
@@ -160,8 +161,12 @@ def _executed(instance: dg.DagsterInstance, services: Services) -> Iterator[tupl
             yield run, block
 
 
-def _is_dead(record: dg.RunRecord, living: Mapping[str, bool]) -> bool:
+def is_dead(services: Services, record: dg.RunRecord) -> bool:
     """Say whether the process of a run has ended."""
+    return _is_dead(record, liveness.living(services))
+
+
+def _is_dead(record: dg.RunRecord, living: Mapping[str, bool]) -> bool:
     run = record.dagster_run
     if run.run_id in living:
         return not living[run.run_id]
@@ -233,9 +238,9 @@ def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
     """
     run = instance.get_run_by_id(run_id)
     if run and run.status == dg.DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The process that executed this run has ended.")
+        instance.report_run_canceled(run, ENDED)
     elif run and not run.is_finished:
-        instance.report_run_failed(run, "The process that executed this run has ended.")
+        instance.report_run_failed(run, ENDED)
 
 
 def cancel(instance: dg.DagsterInstance, run_id: str) -> None:
