@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-workers install-dev
+.PHONY: bench bench-ui screenshots test-daemon test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -23,6 +23,10 @@ test-slow: install-dev
 # Minutes each: the real daemon and webserver, on SQLite and on Postgres.
 test-daemon: install-dev
 	@$(BIN)/python -m pytest -m daemon
+
+# Minutes: several hosts with Redis, Postgres, daemon, web server and two workers.
+test-workers: install-dev
+	@$(BIN)/python -m pytest -m workers
 
 # CASES="ols har" runs some of them; see benchmarks/README.md.
 bench: install-dev

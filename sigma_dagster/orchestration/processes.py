@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from sigma_dagster.errors import WorkersError
 from sigma_dagster.orchestration.instance import open_instance, prepare
-from sigma_dagster.orchestration.webserver import begin_retries_now
+from sigma_dagster.orchestration.webserver import QUIET, begin_retries_now
 from sigma_dagster.services import Services
 from sigma_dagster.settings import BROKER_URL, PROJECT
 
@@ -35,12 +35,10 @@ def work(services: Services, concurrency: int) -> NoReturn:
     """Run a worker that executes so many runs at once, each in a process of its own; raises WorkersError."""
     if not services.settings.to_workers:
         raise WorkersError(f"{BROKER_URL} is not set: a worker takes its runs from a broker, redis://host:6379/0")
-    # Several on one host need a name each.
-    name = f"sigma-{os.getpid()}@{socket.gethostname()}"
-    print(f"Worker {name}, {concurrency} at once. Ctrl-C ends it after the runs it has.", file=sys.stderr, flush=True)  # noqa: T201
+    name = f"sigma-{os.getpid()}@{socket.gethostname()}"  # several on one host need a name each
     options = ["-n", name, "-Q", "dagster", "--concurrency", str(concurrency), "--loglevel", "WARNING"]
     alone = ["--without-gossip", "--without-mingle"]
-    _become(services, ["-m", "celery", "-A", "sigma_dagster.orchestration.worker", "worker", *options, *alone])
+    _become(services, ["-m", "celery", "-q", "-A", "sigma_dagster.orchestration.worker", "worker", *options, *alone])
 
 
 def _become(services: Services, arguments: Sequence[str]) -> NoReturn:
@@ -48,7 +46,7 @@ def _become(services: Services, arguments: Sequence[str]) -> NoReturn:
         **os.environ,
         "DAGSTER_HOME": str(prepare(services.settings)),
         "SIGMA_HOME": str(services.settings.home),
-        "PYTHONWARNINGS": "ignore:Function `",
+        "PYTHONWARNINGS": QUIET,
     }
     os.chdir(PROJECT)
     os.execve(sys.executable, [sys.executable, *arguments], variables)  # noqa: S606 - no shell is wanted

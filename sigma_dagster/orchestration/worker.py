@@ -5,10 +5,12 @@ keeps the code that it imported.
 """
 
 import signal
+import sys
 from typing import Any
 
 import celery
 import dagster as dg
+from celery.signals import worker_ready
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.tasks import create_execute_job_task
 
@@ -27,6 +29,10 @@ class _Interruptible(celery.Task):  # type: ignore[misc]  # celery has no types
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _say(sender: Any, **_: Any) -> None:
+    print(f"Worker {sender.hostname} is ready; Ctrl-C ends it after the runs it has", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _make() -> Any:
     launcher: Any = dg.DagsterInstance.get().run_launcher
     options: Any = {"base": _Interruptible}
@@ -35,4 +41,5 @@ def _make() -> Any:
     return launcher.celery
 
 
+worker_ready.connect(_say)
 app = _make()

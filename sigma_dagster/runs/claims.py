@@ -5,8 +5,9 @@ finds a part claimed waits, and then plans anew or finds nothing left to do. To 
 keeps most from asking in vain; it keeps nobody from starting.
 """
 
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
@@ -33,6 +34,8 @@ _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 _DAEMON_SILENT = 120
 #: From Dagster's first event to `begin` it takes milliseconds.
 _SECONDS_TO_BEGIN = 120
+#: For people: where the run is or was executed.
+HOST_TAG = "host"
 ENDED = "The process that executed this run has ended."
 #: Of somebody who waits for another's run.
 POLL_SECONDS = 0.2
@@ -122,12 +125,7 @@ def rivals(instance: dg.DagsterInstance, services: Services, block: Block) -> li
 
     A run whose process has ended is marked as failed and is no rival.
     """
-    return [run for run, other in _executed(instance, services) if block.overlaps(other)]
-
-
-def in_progress(instance: dg.DagsterInstance, services: Services) -> bool:
-    """Say whether a run that computes blocks of ours has not ended."""
-    return any(_executed(instance, services))
+    return [run for run, other in in_progress(instance, services) if block.overlaps(other)]
 
 
 def awaited(instance: dg.DagsterInstance, services: Services, block: Block) -> list[str]:
@@ -144,8 +142,12 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
     return bool(beats) and time.time() - max(beats) < _DAEMON_SILENT
 
 
-def _executed(instance: dg.DagsterInstance, services: Services) -> Iterator[tuple[dg.DagsterRun, Block]]:
-    """Give the runs in progress that compute blocks of ours; those whose process has ended are marked."""
+def in_progress(instance: dg.DagsterInstance, services: Services) -> list[tuple[dg.DagsterRun, Block]]:
+    """Give the runs that compute blocks of ours and have not ended; those whose process has ended are marked.
+
+    Who plans after this look, and leaves out what they cover, asks for nothing that one of them did meanwhile.
+    """
+    found = []
     records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     living = liveness.living(services) if records else {}
     for record in records:
@@ -158,7 +160,8 @@ def _executed(instance: dg.DagsterInstance, services: Services) -> Iterator[tupl
         if _is_dead(record, living):
             mark_dead(instance, run.run_id)
         else:
-            yield run, block
+            found.append((run, block))
+    return found
 
 
 def is_dead(services: Services, record: dg.RunRecord) -> bool:
@@ -220,7 +223,7 @@ def begin(instance: dg.DagsterInstance, services: Services, run_id: str) -> None
         if earlier is None or earlier.is_finished:
             liveness.release(services, other)
     liveness.hold(services, run_id)
-    instance.add_run_tags(run_id, TO_RECONCILE)
+    instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname(), **TO_RECONCILE})
     while True:
         run = instance.get_run_by_id(run_id)
         if run and (run.is_finished or run.status == dg.DagsterRunStatus.CANCELING):
