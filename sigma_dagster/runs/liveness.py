@@ -22,16 +22,6 @@ from resources.database.engine import Database
 from resources.postgres import psycopg2_url
 from sigma_dagster.services import Services
 
-#: Seconds, of both ends: a connection that is silent is given up after 5 + 3 x 5, and one that takes no data after 20.
-#: Over a Unix socket, which ends with its process, they mean nothing.
-_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3}
-_MILLISECONDS_WITHOUT_ANSWER = 20_000
-_CLIENT = {**_KEEPALIVES, "tcp_user_timeout": _MILLISECONDS_WITHOUT_ANSWER}
-_SERVER = {
-    **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
-    "tcp_user_timeout": _MILLISECONDS_WITHOUT_ANSWER,
-}
-
 
 class Locks(Protocol):
     """Locks by run, each held by one process until it ends or releases the run."""
@@ -90,9 +80,7 @@ class AdvisoryLocks:
 
     def hold(self, run_id: str) -> Callable[[], None]:
         """Open the connection and lock."""
-        server = " ".join(f"-c {name}={value}" for name, value in _SERVER.items())
-        options = {**_CLIENT, "options": server}
-        engine = sa.create_engine(psycopg2_url(self._database.url), poolclass=sa.NullPool, connect_args=options)
+        engine = sa.create_engine(psycopg2_url(self._database.url), poolclass=sa.NullPool)
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.execute(sa.select(sa.func.pg_advisory_lock(_number(run_id))))
 

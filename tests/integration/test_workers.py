@@ -158,7 +158,7 @@ def test_two_workers_share_the_blocks(
 ) -> None:
     """8 of 8 blocks, both workers used, every partition right; no secret and no pickle in what crosses the broker."""
     watched = subprocess.Popen(  # noqa: S603 - our own server
-        ["redis-cli", "-u", redis.url, "--no-auth-warning", "MONITOR"],  # noqa: S607
+        ["redis-cli", "-h", redis.hosts.address, "-p", str(redis.port), "-a", REDIS_PASSWORD, "MONITOR"],  # noqa: S607
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
