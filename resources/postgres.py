@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-#: Seconds, of both ends: a connection that is silent is given up after 5 + 3 x 5, and one that takes no data after 20. Else
-#: the transactions of a host that was cut off would hold their locks for hours. Over a Unix socket they mean nothing.
+#: Seconds, of both ends: a connection that is silent is given up after 5 + 3 x 5, and one that takes no data after 20.
+#: Else the transactions of a host that was cut off hold their locks for hours. Over a Unix socket they mean nothing.
 _KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3}
 _MILLISECONDS_WITHOUT_ANSWER = 20_000
 _CLIENT = {**_KEEPALIVES, "tcp_user_timeout": _MILLISECONDS_WITHOUT_ANSWER}
