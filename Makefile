@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-dev
+.PHONY: bench bench-ui screenshots test-daemon test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -23,6 +23,10 @@ test-slow: install-dev
 # Minutes each: the real daemon and webserver, on SQLite and on Postgres.
 test-daemon: install-dev
 	@$(BIN)/python -m pytest -m daemon
+
+# Minutes: several hosts with Redis, Postgres, daemon, web server and two workers.
+test-workers: install-dev
+	@$(BIN)/python -m pytest -m workers
 
 # CASES="ols har" runs some of them; see benchmarks/README.md.
 bench: install-dev
@@ -52,6 +56,7 @@ lock: install-dev
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --upgrade -c requirements-dev.txt pyproject.toml -o requirements.txt
 	@$(COMPILE) --upgrade -c requirements.txt -c requirements-dev.txt --extra yahoo pyproject.toml -o requirements-yahoo.txt
+	@$(COMPILE) --upgrade -c requirements-yahoo.txt -c requirements-dev.txt --extra yahoo --extra workers pyproject.toml -o requirements-workers.txt
 	@printf 'polars\npolars-ols\n' | $(COMPILE) --upgrade -c requirements-dev.txt - -o requirements-bench.txt
 	@echo uv | $(COMPILE) --upgrade - -o requirements-uv.txt
 
@@ -61,6 +66,10 @@ install:
 # The packages of the price source `yahoo`, beside the others.
 install-yahoo:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh yahoo
+
+# And those of workers on several machines (docs/workers.md).
+install-workers:
+	@PYTHON="$(PYTHON)" sh deploy/install.sh workers
 
 install-dev:
 	@PYTHON="$(PYTHON)" sh deploy/install.sh dev

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv from the lock files: `sh deploy/install.sh run`, `... yahoo` or `... dev`, from the project's folder.
+# Make .venv from the lock files: `sh deploy/install.sh run`, `... yahoo`, `... workers` or `... dev`, from the project's folder.
 # With everything in place it does nothing; what an interruption left half done is made anew.
 set -eu
 
@@ -9,20 +9,23 @@ trap 'echo "Interrupted: run make again, it goes on from here." >&2; exit 130' I
 quietly() { said=$("$@" 2>&1) || { status=$?; echo "$said" >&2; exit $status; }; }
 
 case $kind in
-run) requirements=requirements.txt ;;
-yahoo) requirements=requirements-yahoo.txt ;;
-dev) requirements=requirements-dev.txt ;;
-*) echo "install.sh: '$kind' is none of run, yahoo, dev" >&2; exit 2 ;;
+run) requirements=requirements.txt; enough="run yahoo workers dev" ;;
+yahoo) requirements=requirements-yahoo.txt; enough="yahoo workers dev" ;;
+workers) requirements=requirements-workers.txt; enough="workers dev" ;;
+dev) requirements=requirements-dev.txt; enough=dev ;;
+*) echo "install.sh: '$kind' is none of run, yahoo, workers, dev" >&2; exit 2 ;;
 esac
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT || true
 
 # The folder is part of the key: the scripts of a venv name it, so a project that was moved is installed anew.
-lock_key=$( (pwd; cat requirements-uv.txt requirements.txt requirements-yahoo.txt requirements-dev.txt) | cksum)
+lock_key=$( (pwd; cat requirements-uv.txt requirements.txt requirements-yahoo.txt requirements-workers.txt requirements-dev.txt) | cksum)
 project_key=$( (echo "$lock_key"; cat pyproject.toml deploy/install.sh) | cksum)
 runs() { .venv/bin/python -c pass >/dev/null 2>&1; }  # not after its Python was removed
 is_done() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$project_key" ]; }
-# Each kind holds the one before it: run, yahoo, dev.
-if runs && { is_done dev || is_done "$kind" || { [ "$kind" = run ] && is_done yahoo; }; }; then exit 0; fi
+# Each kind holds the one before it.
+for each in $enough; do
+    if is_done "$each" && runs; then exit 0; fi
+done
 
 usable='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
 find_python() {

@@ -9,5 +9,9 @@ class PortTakenError(RuntimeError):
     """Another program listens on the port of the Dagster UI."""
 
 
+class WorkersError(RuntimeError):
+    """Runs cannot go to workers as things are; the message says what is missing."""
+
+
 class BrokenHomeError(RuntimeError):
     """Dagster's files in SIGMA_HOME cannot be used as they are; the message says which, and what repairs them."""

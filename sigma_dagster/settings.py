@@ -17,6 +17,8 @@ from resources.symbols import SYMBOL, canonical
 
 #: dagster.yaml names this variable, so that no password is written there.
 DAGSTER_DATABASE_URL = "SIGMA_DAGSTER_DATABASE_URL"
+#: And this one.
+BROKER_URL = "SIGMA_BROKER_URL"
 
 #: Results can begin no earlier: they look back on sessions that the calendar must have.
 FIRST_START = date(1992, 1, 2)
@@ -60,6 +62,8 @@ class Settings:
     max_symbols_per_run: int
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
     stress: str  # the path of a file with scenarios; empty: the built-in ones alone
+    to_workers: bool  # a broker is named: runs go to the workers that listen to it
+    worker_slots: int  # runs that all workers together execute at once
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
 
     @classmethod
@@ -77,6 +81,12 @@ class Settings:
             raise SettingsError(
                 f"SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} name the same database: each needs its own"
             )
+        to_workers = _names_broker(environment)
+        if to_workers and not (dagster_database_url and database_url.get_backend_name() == "postgresql"):
+            raise SettingsError(
+                f"{BROKER_URL}: workers share both databases, so SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} "
+                "must name Postgres databases"
+            )
         return cls(
             home=home,
             database_url=database_url,
@@ -90,6 +100,8 @@ class Settings:
             max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
             stress=_text(environment, "SIGMA_STRESS", ""),
+            to_workers=to_workers,
+            worker_slots=_count(environment, "SIGMA_WORKER_SLOTS", 2),
             ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
         )
 
@@ -150,6 +162,15 @@ def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.
         form = "sqlite:///path" if kind == "sqlite" else "postgresql://user:password@host:port/name"
         raise SettingsError(f"{name}={kind}:...: its form is {form}, the port a number, special characters as %XX")
     return url
+
+
+def _names_broker(environment: Mapping[str, str]) -> bool:
+    """Say whether a broker is named; no message repeats its address, since it may hold a password."""
+    address = _text(environment, BROKER_URL, "")
+    parts = urlsplit(address)
+    if address and (parts.scheme not in ("redis", "rediss") or not parts.netloc):
+        raise SettingsError(f"{BROKER_URL}: its form is redis://:password@host:port/number, or rediss:// with TLS")
+    return bool(address)
 
 
 def _folder(environment: Mapping[str, str], name: str, default: str) -> Path:

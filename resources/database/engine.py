@@ -91,8 +91,12 @@ class Database:
 
 def _open_to_read(url: sa.URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        options = {"options": "-c default_transaction_read_only=on"}
-        engine = sa.create_engine(psycopg2_url(url), pool_pre_ping=True, connect_args=options)
+        engine = sa.create_engine(psycopg2_url(url), pool_pre_ping=True)
+
+        @event.listens_for(engine, "connect")
+        def _only_read(connection: Any, _record: Any) -> None:
+            connection.set_session(readonly=True)
+
     elif not Path(url.database or "").is_file():
         raise NotReadyError(url, "there is no such file")
     else:

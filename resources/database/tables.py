@@ -263,3 +263,21 @@ provider_note = Table(
     Column("name", String(64), primary_key=True),
     Column("text", Text, nullable=False),
 )
+
+#: Runs that a process executes, or did and nobody has looked after since (`executions`).
+execution = Table(
+    "execution",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+)
+
+# What a run computes, and no other at the same time: the key of this table is what keeps two askers apart.
+claim = Table(
+    "claim",
+    metadata,
+    Column("asset", String(64), primary_key=True),
+    Column("key", String(64), primary_key=True),  # a symbol or the name of a portfolio, with all of its sessions
+    Column("run_id", ForeignKey("execution.run_id", ondelete="CASCADE"), nullable=False),
+    Index(None, "run_id"),
+)

@@ -25,7 +25,7 @@ from sigma_dagster.analysis.scenarios import ScenarioError
 from sigma_dagster.analysis.whatif import TradeError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
-from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError
+from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError, WorkersError
 from sigma_dagster.planning.planner import NothingToPlanError
 from sigma_dagster.portfolio.holdings import HoldingsError
 from sigma_dagster.services import AsOfError
@@ -47,7 +47,7 @@ _WRONG_INPUT = (
     NoChangeError,
     ScenarioError,
 )
-_SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, DamagedSampleError, ClosedOutputError)
+_SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, WorkersError, DamagedSampleError, ClosedOutputError)
 _KEPT = "What was committed before is kept; the same command goes on from there"
 
 

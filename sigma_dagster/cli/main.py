@@ -17,6 +17,7 @@ COMMANDS = {
     **dict.fromkeys(("whatif", "explain", "stress", "history"), "exploring"),
     **dict.fromkeys(("export", "rename", "remove"), "books"),
     **dict.fromkeys(("symbols", "fetch"), "symbols"),
+    **dict.fromkeys(("worker", "daemon", "webserver"), "serving"),
 }
 
 

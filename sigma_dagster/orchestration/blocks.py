@@ -44,7 +44,7 @@ def run(
         with services.database.read() as connection:
             positions.report(instance, portfolios.load(connection))
         onboardings.report(instance, services.database)
-        runner = Runner(instance, defs, say)
+        runner = Runner(instance, services, defs, say)
         tried: set[str] = set()
         failure: BlockFailedError | None = None
         for block in again:

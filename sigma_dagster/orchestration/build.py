@@ -51,7 +51,7 @@ def _database(services: Services) -> dg.ResourceDefinition:
         run, instance = context.run, context.instance
         # The command line looks after its runs itself.
         if run is not None and instance is not None and run.run_id not in liveness.own():
-            claims.begin(instance, run.run_id)
+            claims.begin(instance, services, run.run_id)
             claims.name_partitions(instance, run, services.as_of(None, services.clock.now()))
         return services.database
 

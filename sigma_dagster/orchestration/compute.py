@@ -67,7 +67,7 @@ def compute(
 
 def _is_healing_due(services: Services) -> bool:
     """Say whether there is something to heal (`runs.heal`), as far as that is known without Dagster."""
-    if liveness.left_behind(services.settings.dagster_home):
+    if liveness.left_behind(services):
         return True
     with services.database.read() as connection:
         return deletions.any_noted(connection)

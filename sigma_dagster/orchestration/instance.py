@@ -1,6 +1,7 @@
 """The Dagster instance that the command line and `make dev` share: its dagster.yaml, and opening it."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,25 @@ import dagster as dg
 import yaml
 
 from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
-from sigma_dagster.errors import BrokenHomeError
-from sigma_dagster.settings import DAGSTER_DATABASE_URL, Settings
+from sigma_dagster.errors import BrokenHomeError, WorkersError
+from sigma_dagster.settings import BROKER_URL, DAGSTER_DATABASE_URL, Settings
 
 #: Runs are processes, and each is busy: more at once than cores only take memory.
 _CONCURRENT_RUNS = 2
+#: For a worker, which may be busy with another block. Dagster counts from the moment that the run is sent.
+_SECONDS_TO_START = 3600
 
 #: Folder, name and tables of Dagster's SQLite files.
 _FILES = (("history", "runs", RUNS), ("schedules", "schedules", SCHEDULES), ("event_log", "event_log", EVENTS))
 
 
 def prepare(settings: Settings) -> Path:
-    """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME)."""
+    """Write the instance's dagster.yaml where it is not up to date; return its folder (DAGSTER_HOME).
+
+    Raises WorkersError.
+    """
+    if settings.to_workers and not find_spec("dagster_celery"):
+        raise WorkersError(f"{BROKER_URL} is set, and the packages of workers are missing: make install-workers")
     home = settings.dagster_home
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.mkdir(mode=0o700, exist_ok=True)
@@ -33,7 +41,10 @@ def prepare(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open the instance, its databases made if need be; use it as a context manager. Raises BrokenHomeError."""
+    """Open the instance, its databases made if need be; use it as a context manager.
+
+    Raises BrokenHomeError, WorkersError.
+    """
     try:
         return dg.DagsterInstance.from_config(str(prepare(settings)))
     except TwoVersionsError as error:
@@ -50,6 +61,68 @@ def repair(settings: Settings) -> list[Path]:
 
 
 def _config(settings: Settings) -> dict[str, Any]:
+    return {
+        **_common(settings),
+        **(_on_workers(settings) if settings.to_workers else _on_this_host()),
+    }
+
+
+def _on_this_host() -> dict[str, Any]:
+    """Give how runs are executed: each by a process that the daemon's code server starts."""
+    return {
+        # Of the runs that the daemon starts, one at a time asks the price source.
+        "concurrency": _concurrency(_CONCURRENT_RUNS, at_the_source=1),
+        # A run whose process never came up is given up; whether it lives later is for `liveness` to say.
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 10},
+        "run_retries": _retries(1),
+    }
+
+
+def _on_workers(settings: Settings) -> dict[str, Any]:
+    """Give how runs are executed: by the workers of the broker. The same for the daemon and for every worker."""
+    address = {"env": BROKER_URL}
+    return {
+        "run_launcher": {
+            "module": "sigma_dagster.runs.launcher",
+            "class": "WorkerLauncher",
+            "config": {"broker": address, "backend": address, "config_source": _CELERY},
+        },
+        # Providers' limits are kept by the database, for all hosts together (`quota`).
+        "concurrency": _concurrency(settings.worker_slots, at_the_source=settings.worker_slots),
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": _SECONDS_TO_START,
+            "cancel_timeout_seconds": 30,
+            "poll_interval_seconds": 5,
+            "max_resume_run_attempts": 0,
+        },
+        "run_retries": _retries(2),
+    }
+
+
+#: A worker that is busy must not reserve the next block while another idles; and nothing but JSON crosses the broker.
+_CELERY = {
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "broker_connection_retry_on_startup": True,
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "accept_content": ["json"],
+}
+
+
+def _concurrency(runs: int, *, at_the_source: int) -> dict[str, Any]:
+    return {
+        "runs": {"max_concurrent_runs": runs},
+        "pools": {"granularity": "run", "default_limit": at_the_source},
+    }
+
+
+def _retries(most: int) -> dict[str, Any]:
+    return {"enabled": True, "max_retries": most, "retry_on_asset_or_op_failure": False}
+
+
+def _common(settings: Settings) -> dict[str, Any]:
     return {
         **(_postgres() if settings.dagster_database_url else _sqlite(settings.dagster_home)),
         "local_artifact_storage": {
@@ -68,14 +141,6 @@ def _config(settings: Settings) -> dict[str, Any]:
             "class": "QueuedRunCoordinator",
             "config": {"dequeue_interval_seconds": 1},
         },
-        "concurrency": {
-            "runs": {"max_concurrent_runs": _CONCURRENT_RUNS},
-            # Of the runs that the daemon starts, one at a time asks the price source.
-            "pools": {"granularity": "run", "default_limit": 1},
-        },
-        # A run whose process never came up is given up; whether it lives later is for `liveness` to say.
-        "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 10},
-        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
         # Of runs that were started in the UI: Dagster writes each of its events to the terminal at DEBUG.
         "python_logs": {"python_log_level": "INFO"},
         "telemetry": {"enabled": False},

@@ -10,6 +10,7 @@ from resources import calendar
 from resources.database import portfolios
 from resources.sources.base import PriceSource
 from sigma_dagster.orchestration.sensors import request_blocks
+from sigma_dagster.runs import claims
 from sigma_dagster.runs.request import DEFER_TAG
 from sigma_dagster.services import Services
 
@@ -61,6 +62,7 @@ def _evaluate(
     as_of = services.as_of(None, now)
     with services.database.read() as connection:
         stored = portfolios.load(connection)
+    busy = claims.in_progress(context.instance, services)
     todo = services.plan(stored, as_of, watched=watched, completed=as_of, now=now)
     # All at once: the pool of the price source lets them run one after the other, proxies first.
     blocks = [block for block in todo.blocks if block.dimension != "portfolio"]
@@ -68,7 +70,7 @@ def _evaluate(
         return dg.SkipReason(f"Nothing is missing as of {as_of}{_end_of(services.source, as_of)}{remark}")
     with services.database.write() as connection:
         services.fix_first_date(connection, as_of)
-    verdict = request_blocks(context.instance, blocks, now, onboarding={}, launched_by=f"schedule {name}")
+    verdict = request_blocks(context.instance, busy, blocks, now, onboarding={}, launched_by=f"schedule {name}")
     if not verdict.requests:
         return dg.SkipReason("; ".join(verdict.skipped) + remark)
     if remark:

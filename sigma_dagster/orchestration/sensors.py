@@ -106,18 +106,22 @@ class Memory:
 
 def request_blocks(
     instance: dg.DagsterInstance,
+    busy: Sequence[tuple[dg.DagsterRun, Block]],
     blocks: Sequence[Block],
     now: datetime,
     *,
     onboarding: Mapping[str, Any],
     launched_by: str,
 ) -> Verdict:
-    """Request a run for each block that nobody computes and that did not fail a short while ago."""
+    """Request a run for each block that nobody computes and that did not fail a short while ago.
+
+    `busy` are the runs that were in progress before the blocks were planned.
+    """
     verdict = Verdict()
     for block in blocks:
         what = f"{block.size} {block.span}"
         name = _fingerprint(block)
-        others = claims.rivals(instance, block)
+        others = [run for run, other in busy if block.overlaps(other)]
         if others:
             verdict.skipped.append(f"{what}: run {others[0].run_id[:8]} is in progress")
         elif _failed_lately(instance, name, now):
@@ -190,10 +194,11 @@ def _request(
     positions.report(instance, stored)
     onboardings.report(instance, services.database)
     as_of = newest_session(services, now)
+    busy = claims.in_progress(instance, services)
     todo = services.plan(stored, as_of, completed=services.as_of(None, now), now=now)
     if again := services.changed(todo.priced, now):
         blocks = services.blocks_again(again, as_of)
-        return request_blocks(instance, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
+        return request_blocks(instance, busy, blocks, now, onboarding={}, launched_by="sensor new_portfolio")
     if not todo.blocks:
         if cursor.onboarding:
             told = {"of": "sensor new_portfolio", "as_of": as_of.isoformat(), **cursor.onboarding}
@@ -216,7 +221,7 @@ def _request(
     if due and not all(cursor.onboarding.get(name) == due[name] for name in rows):
         cursor.onboarding = due
     return request_blocks(
-        instance, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
+        instance, busy, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
     )
 
 
@@ -228,7 +233,7 @@ def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> 
     since = datetime.fromtimestamp(cursor.checked, UTC)
     runs = dg.RunsFilter(statuses=FINISHED_STATUSES, tags={DEFER_TAG: "true"}, updated_after=since)
     ended = instance.get_run_records(runs, limit=_RUNS_CHECKED)
-    if not ended or claims.in_progress(instance):
+    if not ended or claims.in_progress(instance, services):
         return
     cursor.checked = max(record.update_timestamp.replace(tzinfo=UTC).timestamp() for record in ended)
     blocks = [

@@ -14,6 +14,8 @@ from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT
 
 HOST = "127.0.0.1"
+#: What Dagster's own code warns of, and nobody can act upon.
+QUIET = "ignore:Function `,ignore:Task name"
 
 
 def serve(services: Services, port: int) -> NoReturn:
@@ -34,7 +36,7 @@ def serve(services: Services, port: int) -> NoReturn:
         "DAGSTER_HOME": str(prepare(services.settings)),
         "SIGMA_HOME": str(services.settings.home),
         # Dagster would rather be started by its newer command, whose package has no wheels for all our machines.
-        "PYTHONWARNINGS": "ignore:`dagster dev`,ignore:Function `",
+        "PYTHONWARNINGS": f"ignore:`dagster dev`,{QUIET}",
     }
     print(f"Dagster UI: http://{HOST}:{port}  (up in about ten seconds; Ctrl-C ends it)", file=sys.stderr, flush=True)  # noqa: T201
     os.chdir(PROJECT)

@@ -24,7 +24,8 @@ class Tally:
     computed: int = 0  # held symbols with a regression
     regressions_run: int = 0
     records_stored: int = 0
-    fetched: set[str] = field(default_factory=set)  # symbols
+    symbols_fetched: int = 0
+    fetched: set[str] = field(default_factory=set)  # symbols that were asked for
     held_fetched: int = 0
     api_calls: int = 0
     corrected: int = 0  # stored prices that are other numbers now
@@ -38,6 +39,8 @@ class Tally:
             for stage in self.seconds:
                 self.seconds[stage] += reported["seconds"].get(stage, 0.0)
             if BY_NAME[step.asset].look_back:
+                # Fewer than were asked for, where another run fetched some since the plan was made.
+                self.symbols_fetched += reported["symbols_fetched"]
                 self.fetched |= {key for key in step.keys if step.force or key in todo.fetch}
                 self.held_fetched = len(self.fetched & set(todo.exposures.keys))
                 self.api_calls += reported["api_calls"]
@@ -51,7 +54,7 @@ class Tally:
         """Give the counts under their names in JSON and in Dagster's metadata, all but the symbols'."""
         rows = row_counts(self.records_stored, max(self.requested - self.records_stored, 0))
         return {
-            "symbols_fetched": len(self.fetched),
+            "symbols_fetched": self.symbols_fetched,
             "api_calls": self.api_calls,
             "api_calls_saved": self.held - self.held_fetched,
             "regressions_run": self.regressions_run,
@@ -79,7 +82,7 @@ def foreseen(todo: WorkPlan) -> dict[str, Any]:
         requested=int(todo.exposures.asked.sum()),
         computed=len(todo.exposures.missing_keys),
         records_stored=todo.exposures.rows,
-        fetched=set(todo.fetch),
+        symbols_fetched=len(todo.fetch),
         held_fetched=len(set(todo.fetch) & set(held)),
         api_calls=todo.api_calls,
     )

@@ -22,6 +22,6 @@ def computing(services: Services, one: Portfolio) -> str | None:
                 continue
             assets = [asset.name for asset in of_dimension(dimension)]
             block = Block.of_keys(assets, named, sessions[0], sessions[-1])
-            if runs := claims.rivals(instance, block):
+            if runs := claims.rivals(instance, services, block):
                 return runs[0].run_id
     return None

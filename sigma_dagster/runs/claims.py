@@ -1,9 +1,14 @@
-"""What a Dagster run computes, read off its config or tags: what nobody else should start while it is in progress."""
+"""What a Dagster run computes, read off its config or tags, and its claim: nobody else computes it meanwhile.
 
+A run claims the keys of its assets before it computes: rows of the domain database, of which there is one a key. Who
+finds a part claimed waits, and then plans anew or finds nothing left to do. To look at the runs in progress (`rivals`)
+keeps most from asking in vain; it keeps nobody from starting.
+"""
+
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -18,14 +23,22 @@ from assets.catalogue import BY_NAME, DIMENSIONS, of_dimension
 from assets.shared.block import Block, BlockConfigError
 from assets.shared.run_block import NOTHING_CHOSEN_TAG
 from resources import calendar
+from resources.database import executions
+from resources.database.executions import ClaimedError
 from sigma_dagster.runs import liveness, request
 from sigma_dagster.runs.request import TO_RECONCILE, job_name
+from sigma_dagster.services import Services
 
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 #: The daemon beats every 30 seconds.
 _DAEMON_SILENT = 120
 #: From Dagster's first event to `begin` it takes milliseconds.
 _SECONDS_TO_BEGIN = 120
+#: For people: where the run is or was executed.
+HOST_TAG = "host"
+ENDED = "The process that executed this run has ended."
+#: Of somebody who waits for another's run.
+POLL_SECONDS = 0.2
 
 
 def block_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Block | None:
@@ -107,36 +120,21 @@ def _of_partitions(run: dg.DagsterRun, instance: dg.DagsterInstance, assets: Seq
         return None
 
 
-def rivals(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:
-    """Give the runs in progress that cover a part of the block; those created before a run, where one is given.
+def rivals(instance: dg.DagsterInstance, services: Services, block: Block) -> list[dg.DagsterRun]:
+    """Give the runs in progress that cover a part of the block.
 
     A run whose process has ended is marked as failed and is no rival.
     """
-    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    if before is not None:
-        own = [record.storage_id for record in records if record.dagster_run.run_id == before.run_id]
-        records = [record for record in records if own and record.storage_id < own[0]]
-    return [
-        record.dagster_run
-        for record in records
-        if (other := block_of(record.dagster_run, instance))
-        and block.overlaps(other)
-        and _is_executed(instance, record)
-    ]
+    return [run for run, other in in_progress(instance, services) if block.overlaps(other)]
 
 
-def in_progress(instance: dg.DagsterInstance) -> bool:
-    """Say whether a run that computes blocks of ours has not ended."""
-    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    return any(block_of(record.dagster_run, instance) and _is_executed(instance, record) for record in records)
-
-
-def awaited(instance: dg.DagsterInstance, block: Block, before: dg.DagsterRun | None = None) -> list[dg.DagsterRun]:
-    """Give the rivals that are worth waiting for: while no daemon runs, nobody starts what is queued."""
-    found = rivals(instance, block, before)
+def awaited(instance: dg.DagsterInstance, services: Services, block: Block) -> list[str]:
+    """Give the runs that are worth waiting for: while no daemon runs, nobody starts what is queued."""
+    found = rivals(instance, services, block)
     if any(run.status in _NOT_BEGUN for run in found) and not _daemon_lives(instance):
-        return [run for run in found if run.status not in _NOT_BEGUN]
-    return found
+        found = [run for run in found if run.status not in _NOT_BEGUN]
+    claimed, _ = _claimants(instance, services, block)
+    return list(dict.fromkeys([*(run.run_id for run in found), *claimed]))
 
 
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:
@@ -144,42 +142,96 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
     return bool(beats) and time.time() - max(beats) < _DAEMON_SILENT
 
 
-def _is_executed(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+def in_progress(instance: dg.DagsterInstance, services: Services) -> list[tuple[dg.DagsterRun, Block]]:
+    """Give the runs that compute blocks of ours and have not ended; those whose process has ended are marked.
+
+    Who plans after this look, and leaves out what they cover, asks for nothing that one of them did meanwhile.
+    """
+    found = []
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    living = liveness.living(services) if records else {}
+    for record in records:
+        run = record.dagster_run
+        block = block_of(run, instance)
+        if block is None:
+            continue
+        if run.status == dg.DagsterRunStatus.NOT_STARTED and run.run_id not in living:
+            continue  # only prepared; nobody launched it
+        if _is_dead(record, living):
+            mark_dead(instance, run.run_id)
+        else:
+            found.append((run, block))
+    return found
+
+
+def is_dead(services: Services, record: dg.RunRecord) -> bool:
+    """Say whether the process of a run has ended."""
+    return _is_dead(record, liveness.living(services))
+
+
+def _is_dead(record: dg.RunRecord, living: Mapping[str, bool]) -> bool:
     run = record.dagster_run
-    if run.status == dg.DagsterRunStatus.NOT_STARTED and not liveness.is_local(run.run_id, run.tags):
-        return False  # only prepared; nobody launched it
-    if is_dead(instance, record):
-        mark_dead(instance, run.run_id)
+    if run.run_id in living:
+        return not living[run.run_id]
+    # A process notes that it executes a run right after the run's start (`begin`); one that did not was killed before.
+    silent = time.time() - (record.start_time or time.time()) > _SECONDS_TO_BEGIN
+    return run.status == dg.DagsterRunStatus.STARTED and silent
+
+
+def claim(instance: dg.DagsterInstance, services: Services, run_id: str, block: Block) -> bool:
+    """Claim a block, with all of its keys' sessions, for a run that this process holds; False if another has a part.
+
+    Claims of runs that have ended are taken over. This one ends with the run (`liveness`).
+    """
+    claimed, over = _claimants(instance, services, block)
+    if claimed:
+        return False
+    for ended in over:
+        mark_dead(instance, ended)
+    try:
+        with services.database.write() as connection:
+            executions.release(connection, over)
+            executions.claim(connection, run_id, [(step.asset, key) for step in block.steps for key in step.keys])
+    except ClaimedError:
         return False
     return True
 
 
-def is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
-    """Say whether the process of a run has ended, as far as this host can tell."""
-    run = record.dagster_run
-    if liveness.is_local(run.run_id, run.tags):
-        return not liveness.is_alive(Path(instance.root_directory), run.run_id)
-    # A process says where it is right after the run's start (`begin`); one that did not was killed in between.
-    started = run.status == dg.DagsterRunStatus.STARTED and not liveness.names_host(run.run_id, run.tags)
-    return started and time.time() - (record.start_time or time.time()) > _SECONDS_TO_BEGIN
+def _claimants(instance: dg.DagsterInstance, services: Services, block: Block) -> tuple[list[str], list[str]]:
+    """Give the runs that have claimed parts of the block: those in progress, and those that have ended."""
+    with services.database.read() as connection:
+        found = set().union(*(executions.claimants(connection, step.asset, step.keys) for step in block.steps))
+    living = liveness.living(services) if found else {}
+    claimed: list[str] = []
+    over: list[str] = []
+    for run_id in sorted(found):
+        run = instance.get_run_by_id(run_id)
+        # A process that executes one run after the other keeps the lock of its last.
+        in_progress = living.get(run_id, False) and not (run and run.is_finished)
+        (claimed if in_progress else over).append(run_id)
+    return claimed, over
 
 
-def begin(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Show that this process executes the run, until it ends: Dagster writes the last events after all code of ours.
+def begin(instance: dg.DagsterInstance, services: Services, run_id: str) -> None:
+    """Show that this process executes the run, until it ends, and claim its block as soon as nobody else has it.
 
-    Raises dagster.Failure if the run was given up before it came to that.
+    Until it ends, for Dagster writes the last events after all code of ours. Raises dagster.Failure if the run was
+    given up before it came to that.
     """
-    home = Path(instance.root_directory)
     for other in liveness.own():
         earlier = instance.get_run_by_id(other)
         if earlier is None or earlier.is_finished:
-            liveness.release(home, other)
-    # The lock before the tag: with the tag alone the run would look dead.
-    liveness.hold(home, run_id)
-    instance.add_run_tags(run_id, {**liveness.host_tags(run_id), **TO_RECONCILE})
-    run = instance.get_run_by_id(run_id)
-    if run and run.is_finished:
-        raise dg.Failure(f"the run was marked as {run.status.value} before its process had begun: it is not executed")
+            liveness.release(services, other)
+    liveness.hold(services, run_id)
+    instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname(), **TO_RECONCILE})
+    while True:
+        run = instance.get_run_by_id(run_id)
+        if run and (run.is_finished or run.status == dg.DagsterRunStatus.CANCELING):
+            raise dg.Failure(f"the run was marked as {run.status.value} before it had begun: it is not executed")
+        block = block_of(run, instance) if run else None
+        if block is None or claim(instance, services, run_id, block):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -189,9 +241,9 @@ def mark_dead(instance: dg.DagsterInstance, run_id: str) -> None:
     """
     run = instance.get_run_by_id(run_id)
     if run and run.status == dg.DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The process that executed this run has ended.")
+        instance.report_run_canceled(run, ENDED)
     elif run and not run.is_finished:
-        instance.report_run_failed(run, "The process that executed this run has ended.")
+        instance.report_run_failed(run, ENDED)
 
 
 def cancel(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -43,8 +43,7 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     Return the blocks of these runs: nobody has checked their rows yet.
     """
     _follow_deletions(instance, services)
-    home = services.settings.dagster_home
-    left = liveness.left_behind(home)
+    left = liveness.left_behind(services)
     for run_id in left:
         mark_dead(instance, run_id)
     ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -58,8 +57,7 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
                     record_failed(instance, services, run, block)
                 healed.append(block)
             instance.add_run_tags(run.run_id, RECONCILED)
-    for run_id in left:
-        liveness.forget(home, run_id)
+    liveness.forget(services, left)
     return healed
 
 
@@ -117,7 +115,7 @@ def record_failed(instance: dg.DagsterInstance, services: Services, run: dg.Dags
     What a run before it left so is shown already: a source that is down all day adds nothing to the log. What another
     run works on is its to fill. Of a large block its run alone tells: a part would say that the rest did not fail.
     """
-    if rivals(instance, block):
+    if rivals(instance, services, block):
         return
     missing = {step.asset: _missing(services, step, block) for step in block.steps}
     if sum(map(len, missing.values())) > _MOST_FAILED:

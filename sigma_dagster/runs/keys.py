@@ -93,11 +93,13 @@ def _rename(
     names = [asset.name for asset in of_dimension(dimension)]
     block = Block.of_keys(names, [new], min(services.first_date(last), last), last)
     busy = Block.of_keys(names, [old, new], block.first, block.last)
-    if others := claims.rivals(instance, busy):
+    if others := claims.rivals(instance, services, busy):
         raise RenameError(old, new, f"run {others[0].run_id[:8]} computes it now; try again when it has ended")
-    request.register(instance, block)
     run_id = str(uuid.uuid4())
-    with liveness.alive(services.settings.dagster_home, run_id):
+    with liveness.alive(services, run_id):
+        if not claims.claim(instance, services, run_id, busy):
+            raise RenameError(old, new, "a run computes it now; try again when it has ended")
+        request.register(instance, block)
         run = _begin(instance, run_id, block)
         with services.database.write() as connection:
             change(connection, old, new)
@@ -114,7 +116,7 @@ def _begin(instance: dg.DagsterInstance, run_id: str, block: Block) -> dg.Dagste
             run_id,
             run_config=request.run_config(block),
             asset_selection=frozenset(request.selection(block)),
-            tags={**tags, **liveness.host_tags(run_id), request.DEFER_TAG: "true", **request.TO_RECONCILE},
+            tags={**tags, request.DEFER_TAG: "true", **request.TO_RECONCILE},
         )
     )
     _report(instance, run, dg.DagsterEventType.RUN_START, "It gets another name")

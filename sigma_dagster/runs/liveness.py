@@ -1,95 +1,174 @@
-"""Whether the process that executes a run still lives: Dagster's default launcher cannot tell.
+"""Whether the process that executes a run still lives: Dagster's launchers cannot tell.
 
-A process holds a lock file for each run it executes, from before the run starts until after its last event; the
-operating system frees the lock when the process ends, however it ends. The file stays for `heal`, which looks after
-the run. No Dagster here: the command line looks for such files before it imports Dagster.
+A process notes each run that it executes in the database (`executions`), and holds a lock for it, from before the
+run starts until after its last event. The lock ends with the process, however that ends: on SQLite it is that of a
+file, which the operating system frees; on Postgres one of a session of its own, which every host sees, and which the
+server frees when the process is gone or its network is cut. The note stays for `heal`, which looks after the run.
+No Dagster here: the command line looks for such notes before it imports Dagster.
 """
 
+import hashlib
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
+import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-_HOST_TAG = ".dagster/sigma_executed_by"
-
-#: The locks of this process, by run. A lock that nobody refers to any more would be released.
-_held: dict[str, FileLock] = {}
-
-
-def host_tags(run_id: str) -> dict[str, str]:
-    """Give the tag that names the host which executes the run, and the run: a retry copies its parent's tags."""
-    return {_HOST_TAG: f"{socket.gethostname()} {run_id}"}
+from resources.database import executions
+from resources.database.engine import Database
+from resources.postgres import psycopg2_url
+from sigma_dagster.services import Services
 
 
-def is_local(run_id: str, tags: Mapping[str, str]) -> bool:
-    """Say whether the run is executed on this host, where `is_alive` can tell."""
-    return host_tags(run_id).items() <= tags.items()
+class Locks(Protocol):
+    """Locks by run, each held by one process until it ends or releases the run."""
+
+    def hold(self, run_id: str) -> Callable[[], None]:
+        """Hold the lock of a run, waiting for it; give what releases it."""
+
+    def held(self, hosts: Mapping[str, str]) -> set[str]:
+        """Give those of the runs (with their hosts) whose lock is held, or may be, as far as this host can tell."""
 
 
-def names_host(run_id: str, tags: Mapping[str, str]) -> bool:
-    """Say whether the run says which host executes it."""
-    return tags.get(_HOST_TAG, "").endswith(f" {run_id}")
+class FileLocks:
+    """The lock of a file for each run. A file tells nothing on other hosts than its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hold(self, run_id: str) -> Callable[[], None]:
+        """Make the file and lock it; released, it is gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(run_id)
+        lock = FileLock(path)
+        lock.acquire()
+
+        def release() -> None:
+            lock.release()
+            path.unlink(missing_ok=True)
+
+        return release
+
+    def held(self, hosts: Mapping[str, str]) -> set[str]:
+        """Try the files of this host."""
+        here = socket.gethostname()
+        return {run_id for run_id, host in hosts.items() if host != here or self._is_locked(run_id)}
+
+    def _path(self, run_id: str) -> Path:
+        return self._folder / f"{run_id}.lock"
+
+    def _is_locked(self, run_id: str) -> bool:
+        path = self._path(run_id)
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+                return False
+        except Timeout:
+            return True
+
+
+class AdvisoryLocks:
+    """A session's advisory lock for each run, on a connection of its own. It needs no table and tells every host."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def hold(self, run_id: str) -> Callable[[], None]:
+        """Open the connection and lock."""
+        engine = sa.create_engine(psycopg2_url(self._database.url), poolclass=sa.NullPool)
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(sa.select(sa.func.pg_advisory_lock(_number(run_id))))
+
+        def release() -> None:
+            # Of a connection that was cut the server has freed it already.
+            with suppress(sa.exc.OperationalError):
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_number(run_id))))
+            connection.close()
+
+        return release
+
+    def held(self, hosts: Mapping[str, str]) -> set[str]:
+        """Ask the server for the locks of this database."""
+        query = sa.text(
+            "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with self._database.read() as connection:
+            found = set(connection.execute(query).scalars())
+        return {run_id for run_id in hosts if _number(run_id) in found}
+
+
+def _number(run_id: str) -> int:
+    """Give the number that Postgres locks for a run: 64 bits with a sign."""
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], signed=True)
+
+
+def _locks(services: Services) -> Locks:
+    if services.database.url.get_backend_name() == "postgresql":
+        return AdvisoryLocks(services.database)
+    return FileLocks(services.settings.dagster_home / "running")
+
+
+#: By run that this process executes what releases its lock. One that nobody refers to any more would be released.
+_held: dict[str, Callable[[], None]] = {}
 
 
 def own() -> list[str]:
-    """Give the runs whose lock this process holds."""
+    """Give the runs that this process executes."""
     return list(_held)
 
 
-def hold(dagster_home: Path, run_id: str) -> None:
-    """Show other processes that this one executes the run, until it ends or releases the run."""
-    path = _path(dagster_home, run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Locked under another name first: found under its own, it could be locked by who looks for dead runs.
-    fresh = path.with_suffix(".new")
-    lock = FileLock(fresh)
-    lock.acquire()
-    fresh.rename(path)
-    _held[run_id] = lock
+def hold(services: Services, run_id: str) -> None:
+    """Show all processes that this one executes the run, until it ends or releases the run."""
+    # The lock before the note: with the note alone the run would look dead.
+    _held[run_id] = _locks(services).hold(run_id)
+    with services.database.write() as connection:
+        executions.note(connection, run_id, socket.gethostname())
 
 
-def release(dagster_home: Path, run_id: str) -> None:
+def release(services: Services, run_id: str) -> None:
     """End what `hold` began: the run has ended well, nobody need look after it."""
-    forget(dagster_home, run_id)
-    _held.pop(run_id).release()
+    forget(services, [run_id])
+    _held.pop(run_id)()
 
 
 @contextmanager
-def alive(dagster_home: Path, run_id: str) -> Iterator[None]:
-    """Hold the run during the block; leave its file behind if the block raises."""
-    hold(dagster_home, run_id)
+def alive(services: Services, run_id: str) -> Iterator[None]:
+    """Hold the run during the block; leave its note behind if the block raises."""
+    hold(services, run_id)
     try:
         yield
     except BaseException:
-        _held.pop(run_id).release()
+        _held.pop(run_id)()
         raise
-    release(dagster_home, run_id)
+    release(services, run_id)
 
 
-def is_alive(dagster_home: Path, run_id: str) -> bool:
+def living(services: Services) -> dict[str, bool]:
+    """Say of each run that was noted whether a process executes it."""
+    with services.database.read() as connection:
+        hosts = executions.hosts(connection)
+    held = _locks(services).held(hosts) if hosts else set()
+    return {run_id: run_id in held for run_id in hosts}
+
+
+def is_alive(services: Services, run_id: str) -> bool:
     """Say whether a process executes the run."""
-    path = _path(dagster_home, run_id)
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+    return living(services).get(run_id, False)
 
 
-def left_behind(dagster_home: Path) -> list[str]:
+def left_behind(services: Services) -> list[str]:
     """Give the ids of the runs whose process has ended and that nobody has looked after since."""
-    files = sorted((dagster_home / "running").glob("*.lock"))
-    return [path.stem for path in files if not is_alive(dagster_home, path.stem)]
+    return sorted(run_id for run_id, lives in living(services).items() if not lives)
 
 
-def forget(dagster_home: Path, run_id: str) -> None:
-    """Remove the file of a run that was looked after."""
-    _path(dagster_home, run_id).unlink(missing_ok=True)
-
-
-def _path(dagster_home: Path, run_id: str) -> Path:
-    return dagster_home / "running" / f"{run_id}.lock"
+def forget(services: Services, run_ids: Collection[str]) -> None:
+    """Remove the notes of runs that were looked after, and their claims."""
+    if run_ids:
+        with services.database.write() as connection:
+            executions.forget(connection, run_ids)

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 import dagster as dg
@@ -29,9 +28,8 @@ from sigma_dagster.planning.work import StepMetadata
 from sigma_dagster.runs import claims, interrupts, liveness, request
 from sigma_dagster.runs.interrupts import Interrupted
 from sigma_dagster.runs.request import job_name
+from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT
-
-_POLL_SECONDS = 0.2
 
 #: The code location of workspace.yaml.
 LOCATION = "sigma_dagster"
@@ -55,20 +53,22 @@ class _WithoutEchoes:
 class Runner:
     """Runs blocks one after the other."""
 
-    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, services: Services, defs: dg.Definitions, say: Callable[[str], None]
+    ) -> None:
         self._instance = instance
-        self._home = Path(instance.root_directory)
+        self._services = services
         self._defs = defs
         self._say = say
 
     def wait_for_others(self, block: Block) -> bool:
         """Wait until no run in progress covers a part of the block; say whether there was one."""
         waited = False
-        while others := claims.awaited(self._instance, block):
+        while others := claims.awaited(self._instance, self._services, block):
             if not waited:
-                self._say(f"Waiting for run {others[0].run_id[:8]}, which computes a part of this already")
+                self._say(f"Waiting for run {others[0][:8]}, which computes a part of this already")
             waited = True
-            time.sleep(_POLL_SECONDS)
+            time.sleep(claims.POLL_SECONDS)
         return waited
 
     def run(self, block: Block, onboarding: Mapping[str, Any] | None = None) -> StepMetadata | None:
@@ -79,12 +79,11 @@ class Runner:
         request.register(self._instance, block)
         job = self._defs.resolve_job_def(job_name(block.dimension))
         run_id = str(uuid.uuid4())
-        with liveness.alive(self._home, run_id):
+        with liveness.alive(self._services, run_id):
+            if not claims.claim(self._instance, self._services, run_id, block):
+                return None
             try:
                 run = self._create_run(run_id, job, block, onboarding or {})
-                if claims.awaited(self._instance, block, before=run):
-                    self._instance.delete_run(run_id)
-                    return None
                 events = self._execute(job, run)
                 interrupts.check()
             except Interrupted:
@@ -112,7 +111,7 @@ class Runner:
             run_id=run_id,
             run_config=config,
             status=None,
-            tags={**job.run_tags, **liveness.host_tags(run_id), **tags},
+            tags={**job.run_tags, **tags},
             root_run_id=None,
             parent_run_id=None,
             step_keys_to_execute=plan.step_keys_to_execute,

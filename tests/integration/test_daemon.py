@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from assets.catalogue import BY_NAME
 from benchmarks.web import ask, free_port, kill, wait_for
 from resources.database.tables import factor_exposure
-from tests.support.home import GROWTH, LAST, PORTFOLIO_TABLES, TABLES, Home
+from sigma_dagster.runs import liveness
+from tests.support.contents import assert_records_are_rows, partitions, recorded
+from tests.support.home import GROWTH, Home
 from tests.support.ui import running
 
 pytestmark = pytest.mark.daemon
@@ -46,35 +46,6 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 def _is_complete(home: Home) -> bool:
     return bool(json.loads(home.sigma("plan", "--json").stdout)["runs"] == 0)
-
-
-def _recorded(home: Home) -> dict[str, Counter[str]]:
-    """How often each partition of each asset is recorded as materialized."""
-    with home.instance() as instance:
-        found = {}
-        for asset in (*TABLES, *PORTFOLIO_TABLES):
-            records = instance.fetch_materializations(dg.AssetKey(asset), limit=10_000).records
-            found[asset] = Counter(str(record.partition_key) for record in records)
-        return found
-
-
-def _rows(home: Home) -> dict[str, set[str]]:
-    """The partitions of each asset that have a row."""
-    services = home.environment()
-    names = {**TABLES, **PORTFOLIO_TABLES}
-    first = services.first_date(LAST)
-    with services.database.read() as connection, home.instance() as instance:
-        found = {}
-        for asset, table in names.items():
-            known = set(instance.get_dynamic_partitions(BY_NAME[asset].dimension))
-            if asset in TABLES:
-                query = f"SELECT session, symbol FROM {table} WHERE session >= '{first}'"  # noqa: S608
-            else:
-                query = f"SELECT session, name FROM {table} JOIN portfolio ON id = portfolio_id"  # noqa: S608
-            rows = connection.execute(sa.text(query))
-            found[asset] = {f"{session}|{key}" for session, key in rows if key in known}
-    services.database.engine.dispose()
-    return found
 
 
 def _written_at(home: Home) -> dict[tuple[str, str], Any]:
@@ -119,9 +90,7 @@ def test_a_portfolio_is_computed_with_no_click_and_backfills_skip_and_replace(ho
         ticks = ask(port, TICKS)["sensorOrError"]["sensorState"]["ticks"]
         assert sum(len(tick["runIds"]) for tick in ticks) == 3
         assert all(tick["skipReason"] for tick in ticks if tick["status"] == "SKIPPED")
-        recorded = _recorded(home)
-        assert {asset: set(found) for asset, found in recorded.items()} == _rows(home)
-        assert all(count == 1 for found in recorded.values() for count in found.values())
+        assert_records_are_rows(home)
         statistics = _statistics(port)
         assert statistics["factor_exposures"] == {"numMaterialized": 15 * 40, "numFailed": 0}
 
@@ -129,16 +98,14 @@ def test_a_portfolio_is_computed_with_no_click_and_backfills_skip_and_replace(ho
         assert _statistics(port) == statistics
 
         block = [f"{day}|{symbol}" for day in ("2022-12-22", "2022-12-23") for symbol in ("AAPL", "MSFT")]
-        before = _written_at(home)
+        before, before_backfills = _written_at(home), recorded(home)["factor_exposures"]
         _backfill(port, block, {})
         assert _written_at(home) == before
         _backfill(port, block, {"force": True})
         after = _written_at(home)
         replaced = {key for key in after if after[key][0] != before[key][0]}
         assert replaced == {tuple(key.split("|")) for key in block}
-        assert _recorded(home)["factor_exposures"] == Counter(
-            {**recorded["factor_exposures"], **dict.fromkeys(block, 3)}
-        )
+        assert recorded(home)["factor_exposures"] == Counter({**before_backfills, **dict.fromkeys(block, 3)})
 
 
 def test_a_kill_in_the_middle_is_made_good(home: Home, tmp_path: Path) -> None:
@@ -146,12 +113,10 @@ def test_a_kill_in_the_middle_is_made_good(home: Home, tmp_path: Path) -> None:
     port = free_port()
     with running(home, port, tmp_path / "terminal") as process:
         assert home.sigma("add", GROWTH).returncode == 0
-        wait_for(lambda: list((home.path / "dagster" / "running").glob("*.lock")), 120, "a run is executed")
-        wait_for(lambda: _rows(home)["daily_prices"], 60, "the run has written something")
+        wait_for(lambda: any(liveness.living(home.environment()).values()), 120, "a run is executed")
+        wait_for(lambda: partitions(home)["daily_prices"], 60, "the run has written something")
         kill(process)
     with running(home, port, tmp_path / "terminal"):
         wait_for(lambda: _is_complete(home), 240, "everything is computed")
         wait_for(lambda: set(home.statuses()) == {"SUCCESS", "FAILURE"}, 120, "the runs have ended")
-        recorded = _recorded(home)
-        assert {asset: set(found) for asset, found in recorded.items()} == _rows(home)
-        assert all(count == 1 for found in recorded.values() for count in found.values())
+        assert_records_are_rows(home)

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from resources.database.tables import (
     daily_price,
     factor_exposure,
-    portfolio,
     portfolio_factor_exposure,
     portfolio_volatility,
     symbol_volatility,
 )
 from sigma_dagster.planning.planner import Force
 from tests.conftest import SMALL
+from tests.support.contents import rows
 from tests.support.home import CORE, GROWTH, Home, assert_same, lots
 from tests.support.sources import RecordedSource
 
@@ -36,21 +36,6 @@ def postgres_home(tmp_path: Path, new_postgres_url: Callable[[], str], monkeypat
         )
         monkeypatch.setenv(name, variables[name])  # dagster.yaml names the variable, not the password
     return Home(tmp_path / "postgres", variables)
-
-
-def rows(home: Home, table: sa.Table) -> list[dict[str, Any]]:
-    """The rows of a table in key order, portfolios by name, without the time of writing."""
-    query = sa.select(table)
-    if "portfolio_id" in table.c:
-        query = query.add_columns(portfolio.c.name).join(portfolio)
-    services = home.environment()
-    with services.database.read() as connection:
-        found = [dict(row) for row in connection.execute(query).mappings()]
-    services.database.engine.dispose()
-    for row in found:
-        row.pop("computed_at", None)
-        row.pop("portfolio_id", None)
-    return sorted(found, key=lambda row: (row.get("symbol") or row["name"], row["session"]))
 
 
 def test_the_same_is_done_and_the_same_comes_out_on_both_databases(postgres_home: Home, home: Home) -> None:

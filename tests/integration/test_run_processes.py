@@ -130,10 +130,10 @@ def test_a_run_lives_until_its_last_event(core_home: Home, parts: Parts, tmp_pat
     block = parts.block()
     run_id = parts.store_run(block)
     process = worker(core_home, run_id, LAST_MOMENT, tmp_path)
-    assert [run.run_id for run in claims.rivals(parts.instance, block)] == [run_id]
+    assert [run.run_id for run in claims.rivals(parts.instance, parts.services, block)] == [run_id]
     (tmp_path / "go").touch()
     assert process.wait(60) == 0
-    assert claims.rivals(parts.instance, block) == []
+    assert claims.rivals(parts.instance, parts.services, block) == []
     assert parts.kinds(run_id) == ["PIPELINE_SUCCESS"]
 
 
@@ -144,7 +144,7 @@ def test_a_dead_run_is_found_at_once(core_home: Home, parts: Parts, tmp_path: Pa
     process = worker(core_home, run_id, LAST_MOMENT, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait(60)
-    assert claims.rivals(parts.instance, block) == []
+    assert claims.rivals(parts.instance, parts.services, block) == []
     assert parts.kinds(run_id) == ["PIPELINE_FAILURE"]
 
 
@@ -155,20 +155,68 @@ def test_a_run_that_was_given_up_is_not_executed(parts: Parts) -> None:
     assert run
     parts.instance.report_run_failed(run)
     with pytest.raises(dg.Failure, match="marked as FAILURE"):
-        claims.begin(parts.instance, run_id)
+        claims.begin(parts.instance, parts.services, run_id)
 
 
 def test_a_process_that_executes_many_runs_keeps_the_lock_of_the_last_alone(parts: Parts) -> None:
     """A worker lives long: what has ended is released when the next run begins."""
     first, second = (parts.store_run(parts.block()) for _ in range(2))
-    claims.begin(parts.instance, first)
+    claims.begin(parts.instance, parts.services, first)
     run = parts.instance.get_run_by_id(first)
     assert run
     parts.instance.report_run_failed(run)
-    claims.begin(parts.instance, second)
-    home = parts.services.settings.dagster_home
-    assert (liveness.is_alive(home, first), liveness.is_alive(home, second)) == (False, True)
-    liveness.release(home, second)
+    claims.begin(parts.instance, parts.services, second)
+    assert liveness.living(parts.services) == {second: True}
+    liveness.release(parts.services, second)
+
+
+# --- claims
+
+
+def test_a_run_waits_for_what_another_has_claimed_and_then_does_nothing_twice(
+    core_home: Home, parts: Parts, tmp_path: Path
+) -> None:
+    """A command claimed the block first: the daemon's run of it begins when that has ended, and finds all done."""
+    block = parts.block()
+    run_id = parts.store_run(block)
+    with liveness.alive(parts.services, "of a command"):
+        assert claims.claim(parts.instance, parts.services, "of a command", block)
+        process = worker(core_home, run_id, "Starting initialization of resources", tmp_path)
+        (tmp_path / "go").touch()
+        time.sleep(1)
+        assert process.poll() is None
+        assert not claims.claim(parts.instance, parts.services, "of nobody", block)
+    assert process.wait(60) == 0
+    assert parts.kinds(run_id) == ["PIPELINE_SUCCESS"]
+
+
+def test_a_run_that_is_ended_while_it_waits_is_canceled(core_home: Home, parts: Parts, tmp_path: Path) -> None:
+    """Ended by a user before it got its claim: it stops waiting, and computes nothing."""
+    block = parts.block()
+    run_id = parts.store_run(block)
+    with liveness.alive(parts.services, "of a command"):
+        assert claims.claim(parts.instance, parts.services, "of a command", block)
+        process = worker(core_home, run_id, "Starting initialization of resources", tmp_path)
+        (tmp_path / "go").touch()
+        run = parts.instance.get_run_by_id(run_id)
+        assert run
+        parts.instance.report_run_canceling(run)
+        process.wait(60)
+    assert parts.kinds(run_id) == ["PIPELINE_CANCELED"]
+    assert core_home.query("SELECT count(*) FROM symbol WHERE symbol = 'AMD'") == [(0,)]
+
+
+def test_the_claim_of_a_killed_run_is_taken_over(core_home: Home, parts: Parts, tmp_path: Path) -> None:
+    """Its process is gone: the next who asks gets the block, and the run has failed."""
+    block = parts.block()
+    run_id = parts.store_run(block)
+    process = worker(core_home, run_id, "Started execution of step", tmp_path)
+    with liveness.alive(parts.services, "next"):
+        assert not claims.claim(parts.instance, parts.services, "next", block)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+        assert claims.claim(parts.instance, parts.services, "next", block)
+    assert parts.kinds(run_id) == ["PIPELINE_FAILURE"]
 
 
 # --- stored runs of any kind
@@ -268,9 +316,7 @@ def test_what_was_forced_is_not_forced_again_after_a_wait(core_home: Home) -> No
         blocks = [block for block in planned if block.dimension != "portfolio"]
         assert [block.dimension for block in blocks] == ["proxy", "proxy", "symbol", "symbol", "symbol"]
         run_id = parts.store_run(blocks[3])
-        home = parts.services.settings.dagster_home
-        liveness.hold(home, run_id)
-        parts.instance.add_run_tags(run_id, liveness.host_tags(run_id))
+        liveness.hold(parts.services, run_id)
 
         def end_the_other() -> None:
             while not any(line.startswith("Waiting for run") for line in core_home.said):
@@ -278,7 +324,7 @@ def test_what_was_forced_is_not_forced_again_after_a_wait(core_home: Home) -> No
             run = parts.instance.get_run_by_id(run_id)
             assert run
             parts.instance.report_run_failed(run)
-            liveness.release(home, run_id)
+            liveness.release(parts.services, run_id)
 
         other = threading.Thread(target=end_the_other)
         other.start()

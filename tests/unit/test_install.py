@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "deploy/install.sh"
-LOCKS = ("requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt")
+LOCKS = tuple(f"requirements{kind}.txt" for kind in ("", "-yahoo", "-workers", "-dev", "-uv"))
 PROJECT_FILES = (SCRIPT, "pyproject.toml", *LOCKS)
 
 STAND_IN = """\
@@ -158,7 +158,9 @@ def test_the_packages_of_yahoo_join_the_same_venv(installed: Project) -> None:
     assert installed.packages() == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-yahoo.txt", "requirements-workers.txt", "requirements-dev.txt"]
+)
 def test_a_changed_lock_makes_a_new_venv(installed: Project, name: str) -> None:
     """What is no longer locked does not stay behind."""
     stray = installed.root / ".venv" / "stray"

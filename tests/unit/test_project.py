@@ -94,16 +94,19 @@ def test_what_runs_is_what_was_tested() -> None:
     assert "pytest" not in run
 
 
-def test_the_packages_of_yahoo_are_those_of_the_others_and_a_few_more() -> None:
-    """`make install-yahoo` moves no version of what runs, and what it adds is what the tests use."""
-    run, yahoo, dev = (locked(f"requirements{kind}.txt") for kind in ("", "-yahoo", "-dev"))
-    assert run.items() <= yahoo.items() <= dev.items()
+def test_the_packages_of_yahoo_and_of_workers_are_those_of_the_others_and_a_few_more() -> None:
+    """`make install-yahoo` moves no version of what runs, and what it adds is what the tests use; so for workers."""
+    run, yahoo, workers, dev = (locked(f"requirements{kind}.txt") for kind in ("", "-yahoo", "-workers", "-dev"))
+    assert run.items() <= yahoo.items() <= workers.items() <= dev.items()
     assert "yfinance" in yahoo
     assert "yfinance" not in run
+    assert {"dagster-celery", "redis"} <= workers.keys()
+    assert "celery" not in yahoo
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-yahoo.txt", "requirements-dev.txt", "requirements-uv.txt"]
+    "name",
+    [f"requirements{kind}.txt" for kind in ("", "-yahoo", "-workers", "-dev", "-uv")],
 )
 def test_locks_have_hashes_and_no_address(name: str) -> None:
     """A lock works with whatever index the machine has, and installs nothing that was not hashed."""

@@ -171,6 +171,38 @@ def test_one_database_for_both_is_refused() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+BOTH = {f"SIGMA_{name}DATABASE_URL": f"postgresql://me:hunter2@host/{name}d" for name in ("", "DAGSTER_")}
+
+
+def test_a_broker_sends_runs_to_workers() -> None:
+    """Named with both databases on Postgres; without one everything is as before."""
+    made = Settings.from_environment(
+        {**BOTH, "SIGMA_BROKER_URL": "redis://:hunter2@host:6379/0", "SIGMA_WORKER_SLOTS": "8"}
+    )
+    assert (made.to_workers, made.worker_slots) == (True, 8)
+    assert "hunter2" not in repr(made)
+    assert not Settings.from_environment(BOTH).to_workers
+
+
+@pytest.mark.parametrize(
+    ("variables", "rule"),
+    [
+        ({**BOTH, "SIGMA_BROKER_URL": "amqp://me:hunter2@host"}, "its form is redis://"),
+        ({**BOTH, "SIGMA_BROKER_URL": "hunter2"}, "its form is redis://"),
+        ({"SIGMA_BROKER_URL": "redis://:hunter2@host/0"}, "must name Postgres databases"),
+        (
+            {"SIGMA_BROKER_URL": "redis://:hunter2@host/0", "SIGMA_DATABASE_URL": BOTH["SIGMA_DATABASE_URL"]},
+            "must name Postgres databases",
+        ),
+    ],
+)
+def test_a_broker_that_cannot_serve_is_refused_without_its_password(variables: dict[str, str], rule: str) -> None:
+    """Workers are found over Redis, and share both databases."""
+    with pytest.raises(SettingsError, match=f"SIGMA_BROKER_URL.*{rule}") as caught:
+        Settings.from_environment(variables)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_dates_have_one_form() -> None:
     """Python reads more ISO forms than a person would expect; we read one."""
     assert parse_date("2022-12-28") == date(2022, 12, 28)

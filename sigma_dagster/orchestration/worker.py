@@ -1,0 +1,45 @@
+"""What a worker executes: the Celery application of `runs.launcher`, for `celery -A` (`processes.work`).
+
+Imported once a worker, and with it all that a run needs: each process of the worker has it from the start. A worker
+keeps the code that it imported.
+"""
+
+import signal
+import sys
+from typing import Any
+
+import celery
+import dagster as dg
+from celery.signals import worker_ready
+from dagster._utils.interrupts import capture_interrupts
+from dagster_celery.tasks import create_execute_job_task
+
+from sigma_dagster.definitions import defs
+
+
+class _Interruptible(celery.Task):  # type: ignore[misc]  # celery has no types
+    """A task that a signal between two steps ends at the next, as it does in the processes that Dagster starts."""
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        """Execute the run."""
+        try:
+            with capture_interrupts():
+                return super().__call__(*arguments, **more)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _say(sender: Any, **_: Any) -> None:
+    print(f"Worker {sender.hostname} is ready; Ctrl-C ends it after the runs it has", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _make() -> Any:
+    launcher: Any = dg.DagsterInstance.get().run_launcher
+    options: Any = {"base": _Interruptible}
+    create_execute_job_task(launcher.celery, **options)
+    defs()  # imports the modules of the assets
+    return launcher.celery
+
+
+worker_ready.connect(_say)
+app = _make()

@@ -1,0 +1,50 @@
+"""Starting runs on workers: Dagster's Celery launcher, and what it lacks. Dagster makes it where dagster.yaml names it.
+
+A run's messages name it and hold no more. Whether it lives is for `liveness` to say, as for every run: the launcher's
+own result backend says STARTED for ever of a worker that died. Not here: the worker (`orchestration.worker`).
+"""
+
+import os
+from functools import cached_property
+
+import dagster as dg
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+from sigma_dagster.runs import claims
+from sigma_dagster.services import Services
+from sigma_dagster.settings import Settings
+
+
+class WorkerLauncher(CeleryRunLauncher):
+    """Sends each run to whichever worker is free."""
+
+    @cached_property
+    def _services(self) -> Services:
+        return Services.of(Settings.from_environment(os.environ))
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """Say no: a run that failed is retried as another, which computes what is still missing."""
+        return False
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run as canceled: one that waits for a worker at once, any other by a signal to its process."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        # A run that is being sent to the workers has no task yet; its process finds it canceled, and does not begin.
+        if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+            self.celery.control.revoke(task, terminate=True)
+        if run.status != dg.DagsterRunStatus.STARTED:
+            self._instance.report_run_canceled(run)
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Say whether the run's process lives, on whatever host."""
+        record = self._instance.get_run_record_by_id(run.run_id)
+        if record and not record.dagster_run.is_finished and claims.is_dead(self._services, record):
+            return CheckRunHealthResult(WorkerStatus.FAILED, claims.ENDED)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
