@@ -1,10 +1,12 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon test-slow demo demo-live test dev lint lock install install-yahoo install-dev
+.PHONY: bench bench-ui screenshots test-daemon test-faults test-slow demo demo-live test dev lint lock install install-yahoo install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
 BIN := .venv/bin
 PORT ?= 3000
+KILLS ?= 200
+SEED ?= 1
 
 demo: install
 	@$(BIN)/sigma demo
@@ -23,6 +25,12 @@ test-slow: install-dev
 # Minutes each: the real daemon and webserver, on SQLite and on Postgres.
 test-daemon: install-dev
 	@$(BIN)/python -m pytest -m daemon
+
+# An hour: processes killed at seeded points, a database that is gone, full disks, signals, other clocks. KILLS and SEED
+# choose the kills; the rounds of a seed are the same again.
+test-faults: install-dev
+	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED)
 
 # CASES="ols har" runs some of them; see benchmarks/README.md.
 bench: install-dev
