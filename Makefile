@@ -1,10 +1,12 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-ui screenshots test-daemon test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
+.PHONY: bench bench-scale bench-ui screenshots test-daemon test-faults test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
 BIN := .venv/bin
 PORT ?= 3000
+KILLS ?= 200
+SEED ?= 1
 
 demo: install
 	@$(BIN)/sigma demo
@@ -28,10 +30,20 @@ test-daemon: install-dev
 test-workers: install-dev
 	@$(BIN)/python -m pytest -m workers
 
+# An hour: processes killed at seeded points, a database that is gone, full disks, signals, other clocks. KILLS and SEED
+# choose the kills; the rounds of a seed are the same again.
+test-faults: install-dev
+	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED)
+
 # CASES="ols har" runs some of them; see benchmarks/README.md.
 bench: install-dev
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-deps --only-binary :all: -r requirements-bench.txt
 	@$(BIN)/python -m benchmarks $(CASES)
+
+# An hour for all sizes; benchmarks/scale.py has options for some of them.
+bench-scale: install-dev
+	@$(BIN)/python -m benchmarks.scale
 
 bench-ui: install-dev
 	@$(BIN)/python -m benchmarks ui_statistics

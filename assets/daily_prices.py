@@ -168,8 +168,7 @@ def materialize(
     shared = sorted({*context.instance.get_dynamic_partitions(other), *buyer.proxies}.intersection(block.keys))
     if record.deferred and shared:
         new = {(cell.key, cell.session) for cell in written}
-        others = record.unrecorded(stored(shared))
-        written = [*(cell for cell in others if (cell.key, cell.session) not in new), *written]
+        record.once(cell for cell in stored(shared) if (cell.key, cell.session) not in new)
     totals = {
         **row_counts(len(bought.cells), int((~wanted).sum()) + found.rows),
         "symbols_fetched": bought.symbols,

@@ -63,18 +63,22 @@ class Recorder:
             known = (cell._replace(metadata={**cell.metadata, "skipped": True}) for cell in skipped())
             self._add_facts([*known, *written])
             return dg.MaterializeResult()
-        if written:
-            register_keys(self._context.instance, self._dimension, list(dict.fromkeys(cell.key for cell in written)))
-            partitions = [(self._partition(cell), cell.metadata) for cell in written]
-            record_materializations(
-                self._context.instance, self._context.run, self._context.asset_key, partitions, tags=self._tags
-            )
+        self._record(written)
         return dg.MaterializeResult(metadata=totals)
 
-    def unrecorded(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Give those of the cells that were never recorded."""
-        recorded = self._context.instance.get_materialized_partitions(self._context.asset_key)
-        return [cell for cell in cells if self._partition(cell) not in recorded]
+    def once(self, cells: Iterable[Cell]) -> None:
+        """Record those of the cells that were never recorded."""
+        self._record(list(cells), once=True)
+
+    def _record(self, cells: Sequence[Cell], *, once: bool = False) -> None:
+        if not cells:
+            return
+        context = self._context
+        register_keys(context.instance, self._dimension, list(dict.fromkeys(cell.key for cell in cells)))
+        partitions = [(self._partition(cell), cell.metadata) for cell in cells]
+        record_materializations(
+            context.instance, context.run, context.asset_key, partitions, tags=self._tags, once=once
+        )
 
     def _partition(self, cell: Cell) -> dg.MultiPartitionKey:
         return dg.MultiPartitionKey({"date": cell.session.isoformat(), self._dimension: cell.key})

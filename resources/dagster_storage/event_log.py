@@ -7,6 +7,7 @@ and which ones to record, is the business of `assets`.
 Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -94,8 +95,13 @@ class BatchedEventLogStorage(SqlEventLogStorage):
         template: dg.EventLogEntry,
         partitions: Sequence[tuple[str, Mapping[str, Any]]],
         tags: Mapping[str, str],
+        *,
+        once: bool = False,
     ) -> None:
-        """Store `template` for each partition with its metadata; nothing else differs between the events."""
+        """Store `template` for each partition with its metadata; nothing else differs between the events.
+
+        With `once`, those that are materialized already are left out.
+        """
         columns = self._event_to_row(template)
         packed = PackedMaterializations(template, tags)
         rows = []
@@ -103,7 +109,7 @@ class BatchedEventLogStorage(SqlEventLogStorage):
             text = packed.text(partition, metadata)
             of_all = {**columns, "event": text, "partition": str(partition)}
             rows.append(_Row(of_all, {**tags, **dimension_tags(partition)}))
-        self._store_rows(rows)
+        self._store_rows(rows, once=once)
 
     def forget_materializations(
         self, asset_key: dg.AssetKey, partitions: Sequence[str], before: int | None = None
@@ -179,12 +185,16 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                 rows.append(_Row(columns, event.tags or {} if event.asset_materialization else {}))
         return rows
 
-    def _store_rows(self, rows: Sequence[_Row]) -> None:
+    def _store_rows(self, rows: Sequence[_Row], *, once: bool = False) -> None:
         if not rows:
             return
-        last_of_asset = {row.columns["asset_key"]: i for i, row in enumerate(rows)}
         with self.index_transaction() as conn:
-            self._begin_writing(conn, sorted(last_of_asset))
+            self._begin_writing(conn, sorted({row.columns["asset_key"] for row in rows}))
+            if once:
+                rows = list(self._without_record(conn, rows))
+                if not rows:
+                    return
+            last_of_asset = {row.columns["asset_key"]: i for i, row in enumerate(rows)}
             insert = SqlEventLogStorageTable.insert().returning(
                 SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
             )
@@ -195,6 +205,18 @@ class BatchedEventLogStorage(SqlEventLogStorage):
             for i in last_of_asset.values():
                 event = deserialize_value(rows[i].columns["event"], dg.EventLogEntry)
                 self._store_asset_event(conn, event, event_ids[i])
+
+    def _without_record(self, conn: Connection, rows: Sequence[_Row]) -> Iterator[_Row]:
+        """Give those of an asset's materializations whose partition has none yet."""
+        events, asset_key = SqlEventLogStorageTable.c, rows[0].columns["asset_key"]
+        query = sa.select(events.partition).where(events.asset_key == asset_key, events.dagster_event_type == _MADE)
+        key = dg.AssetKey(json.loads(asset_key))
+        query = self._add_assets_wipe_filter_to_query(query, self._get_assets_details([key]), [key])
+        for start in range(0, len(rows), _IN_A_STATEMENT):
+            few = rows[start : start + _IN_A_STATEMENT]
+            within = events.partition.in_([row.columns["partition"] for row in few])
+            recorded = set(conn.execute(query.where(within)).scalars())
+            yield from (row for row in few if row.columns["partition"] not in recorded)
 
     def _tag_rows(self, rows: Sequence[_Row], event_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         indexed: dict[frozenset[str], Iterable[str]] = {}
@@ -212,11 +234,12 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                 }
 
     def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:
-        """See to it that the events of an asset become visible in the order of their ids.
+        """See to it that the events of an asset become visible in the order of their ids, and nobody else writes some.
 
         Dagster's readers remember the highest id they saw: an event committed after one with a higher id would
-        never be counted. SQLite has one writer at a time, so nothing is to be done.
+        never be counted.
         """
+        raise NotImplementedError
 
 
 def _is_plan(event: dg.EventLogEntry) -> bool:
@@ -247,6 +270,10 @@ class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEvent
         """Say whether the file has a table."""
         with self.connect() as connection:
             return sa.inspect(connection).has_table(table_name)
+
+    def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:  # noqa: ARG002 - one writer of all
+        # Python's driver would begin with the first change, after what was read to decide on it.
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     # The parent waits for the file to change, but another open connection keeps new events in the write-ahead log.
 
@@ -313,12 +340,14 @@ def record_materializations(
     *,
     metadata: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
+    once: bool = False,
 ) -> int:
     """Store a materialization for each of `partitions` (key, own metadata), in order; return how many.
 
     For a run with the tag `dagster/defer_asset_events`, which stores none itself. `metadata` and `tags`
     (`provenance_tags`) are common to all. Each 2,000 partitions are one transaction: after a kill the first of
-    them may be recorded, and `instance.get_materialized_partitions` tells which.
+    them may be recorded, and `instance.get_materialized_partitions` tells which. With `once`, what is recorded already
+    is left out, whoever records at the same time.
     """
     storage = instance.event_log_storage
     template = _materialization_event(run, dg.AssetMaterialization(asset_key))
@@ -326,7 +355,7 @@ def record_materializations(
     count = 0
     while batch := list(islice(all_of_them, BATCH_SIZE)):
         if isinstance(storage, BatchedEventLogStorage):
-            storage.store_materializations(template, batch, tags or {})
+            storage.store_materializations(template, batch, tags or {}, once=once)
         else:
             made = (_materialization(asset_key, key, own, tags or {}) for key, own in batch)
             storage.store_event_batch([_materialization_event(run, materialization) for materialization in made])

@@ -4,7 +4,6 @@ Every error comes with status 200 and prose, and three unlike conditions share a
 order of the rules counts. Not here: asking (`alpha_vantage`).
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,9 +14,10 @@ from typing import Any
 import requests
 
 from resources.sources.base import PriceRow, SourceError
-from resources.sources.http import TransientError
+from resources.sources.http import TransientError, read_json
 
-SERIES = "Time Series (Daily)"
+#: Where an answer has its data: prices, or dividends or splits.
+SERIES, EVENTS = "Time Series (Daily)", "data"
 _MINUTE = 65.0  # seconds until a limit by the minute is over
 
 
@@ -47,8 +47,8 @@ _RULES: tuple[tuple[str, Callable[[], Exception]], ...] = (
 )
 
 
-def payload(response: requests.Response) -> dict[str, Any]:
-    """Give the answer's fields if it has data.
+def payload(response: requests.Response, asked: str) -> dict[str, Any]:
+    """Give the answer's fields if it has the data asked for, SERIES or EVENTS.
 
     Raises:
         KeyRefusedError, DayQuotaError, PremiumError, NothingError: as the sentence says.
@@ -59,15 +59,15 @@ def payload(response: requests.Response) -> dict[str, Any]:
         raise TransientError("asks for fewer requests", 1.2)
     try:
         # The package asks for JSON, and some answers to that say `text/plain`.
-        answer = json.loads(response.content, object_pairs_hook=_without_twins)
+        answer = read_json(response.content, _without_twins)
     except ValueError:
         answer = _NO_JSON
     if answer is _NO_JSON:
         raise TransientError("sent something that is no JSON")
     if not isinstance(answer, dict) or not answer:
         raise SourceError("Alpha Vantage sent an answer without anything in it; ask again later")
-    if isinstance(answer.get(SERIES), dict) or isinstance(answer.get("data"), list):
-        return _complete(answer)
+    if isinstance(answer.get(asked), dict if asked == SERIES else list):
+        return _complete(answer, asked)
     sentence = " ".join(str(answer[name]) for name in ("Error Message", "Information", "Note") if name in answer)
     for expression, error in _RULES:
         if re.search(expression, sentence, re.IGNORECASE):
@@ -90,7 +90,7 @@ def rows(series: Mapping[str, Mapping[str, str]], through: date, today: date) ->
         day = _day(text)
         if through < day <= today:
             continue
-        named = {name.split(". ", 1)[-1]: value for name, value in cells.items()}
+        named = {name.split(". ", 1)[-1]: value for name, value in _fields(cells).items()}
         cell = {name: _number(named.get(name), name, text) for name in ("open", "high", "low", "close", "volume")}
         dividend = _number(named.get("dividend amount", "0"), "dividend", text)
         split = _number(named.get("split coefficient", "1"), "split", text)
@@ -104,12 +104,14 @@ def events(data: Mapping[Any, Mapping[str, str]], day: str, value: str) -> dict[
     Raises:
         SourceError: an amount is no number.
     """
-    dated = [event for event in data.values() if event.get(day) not in (None, "None", "")]
+    dated = [event for event in map(_fields, data.values()) if event.get(day) not in (None, "None", "")]
     return {_day(event[day]).isoformat(): _number(event.get(value), value, event[day]) for event in dated}
 
 
 _NO_JSON = object()
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_SHOWN = 40
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -121,27 +123,31 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _complete(answer: dict[str, Any]) -> dict[str, Any]:
+def _complete(answer: dict[str, Any], asked: str) -> dict[str, Any]:
     """Make sure of what the package looks up, and keep it from making a table of a list."""
-    if SERIES in answer:
+    if asked == SERIES:
         if not isinstance(answer.get("Meta Data"), dict):
             raise SourceError("Alpha Vantage sent a series without its description; ask again later")
         return answer
-    return {"symbol": answer.get("symbol", ""), "data": dict(enumerate(answer["data"]))}
+    return {"symbol": answer.get("symbol", ""), EVENTS: dict(enumerate(answer[EVENTS]))}
 
 
-def _day(text: str) -> date:
-    if _DATE.fullmatch(text):
+def _fields(cells: Any) -> Mapping[str, Any]:
+    if isinstance(cells, dict):
+        return cells
+    raise SourceError(f"Alpha Vantage sent {repr(cells)[:_SHOWN]} where named values are expected")
+
+
+def _day(text: Any) -> date:
+    if isinstance(text, str) and _DATE.fullmatch(text):
         with suppress(ValueError):
             return date.fromisoformat(text)
-    raise SourceError(f"Alpha Vantage sent {text!r} where a date is expected")
+    raise SourceError(f"Alpha Vantage sent {repr(text)[:_SHOWN]} where a date is expected")
 
 
 def _number(text: object, name: str, day: str) -> float:
-    try:
-        number = float(str(text))
-    except ValueError:
-        number = math.nan
+    number = float(str(text)) if _NUMBER.fullmatch(str(text)) else math.nan
     if not math.isfinite(number) or number < 0 or (number == 0 and name in ("open", "high", "low", "close")):
-        raise SourceError(f"Alpha Vantage sent {str(text)!r} as the {name} of {day}; nothing of this series is used")
+        told = repr(str(text))[:_SHOWN]
+        raise SourceError(f"Alpha Vantage sent {told} as the {name} of {day}; nothing of this series is used")
     return number

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from alpha_vantage.fundamentaldata import FundamentalData
 from alpha_vantage.timeseries import TimeSeries
 
-from resources.sources.alpha_vantage_answers import payload
+from resources.sources.alpha_vantage_answers import EVENTS, SERIES, payload
 from resources.sources.http import Client
 from resources.sources.meter import Limit
 
@@ -33,6 +33,11 @@ class AlphaVantageClient(TimeSeries, FundamentalData):  # type: ignore[misc]
         names = [name for name, _ in parameters]
         if len(set(names)) < len(names):
             raise ValueError(f"the request names a parameter twice: {', '.join(sorted(names))}")
+        told = dict(parameters)
+        asked = SERIES if told.get("function", "").startswith("TIME_SERIES") else EVENTS
         return self._http.get(
-            self._url, payload, limits=self.limits, params=dict(parameters) | {"apikey": self._secret}
+            self._url,
+            lambda response: payload(response, asked),
+            limits=self.limits,
+            params=told | {"apikey": self._secret},
         )

@@ -126,6 +126,9 @@ def _by_symbol(path: Path, found: Sequence[tuple[str, str, str]]) -> dict[str, d
         series[symbol][field] = column
     if not series:
         raise PriceFileError(path.name, 1, None, f"there is no column of prices; {HELP}")
+    for symbol, fields in series.items():
+        if not {"close", "adjusted_close"} & fields.keys():
+            raise PriceFileError(path.name, 1, next(iter(fields.values())), f"there are no closes of {symbol}")
     return series
 
 
@@ -150,5 +153,8 @@ def _pair(column: str) -> tuple[str, str] | None:
     """Read a column name such as `('Close', 'AAPL')`, which is how Parquet keeps two levels."""
     if not _PAIR.fullmatch(column):
         return None
-    one, other = ast.literal_eval(column)
+    try:
+        one, other = ast.literal_eval(column)
+    except (SyntaxError, ValueError):  # backslashes
+        return None
     return one, other

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import math
 import os
+import re
 import sys
 import tempfile
 import weakref
@@ -31,6 +32,11 @@ from resources.sources.base import PriceRow, SourceUnavailableError
 from resources.sources.file_layouts import NUMBERS, PriceFileError, canonical_name, is_symbol, of_columns
 
 _EPOCH = date(1970, 1, 1)
+#: A date may be followed by a time of the day.
+_DATE = re.compile(r"([0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2})([T ].*)?", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+#: What Arrow raises of a file that is broken; a name in it need not be text.
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 _NO_DATE = np.iinfo(np.int32).min
 _NOTHING = ["", "null", "NULL", "NaN", "nan", "None", "N/A", "NA"]
 _BATCH = 3_200_000  # cells read at a time
@@ -127,10 +133,8 @@ class Table:
                 for batch in reader.batches([*key, *numbers]):
                     self._append(batch, line, first, size)
                     line += batch.num_rows
-        except pa.ArrowException as error:
-            # Its first sentence says what is wrong; what follows may be a screen of the file.
-            problem = str(error).split("\n")[0][:200]
-            raise PriceFileError(path.name, None, None, f"cannot be read: {problem}") from None
+        except _DAMAGED as error:
+            raise PriceFileError(path.name, None, None, f"cannot be read: {_said(error)}") from None
 
     @property
     def symbols(self) -> list[str]:
@@ -228,6 +232,11 @@ class Table:
             raise PriceFileError(self.layout.file, int(records["line"][i]), self.layout.date, problem)
 
 
+def _said(error: Exception) -> str:
+    """Give the first sentence of an error, which says what is wrong; what follows may be a screen of the file."""
+    return "".join(one if one.isprintable() else "?" for one in str(error).split("\n")[0][:200])
+
+
 def _numbers_of_rows(cells: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Make the numbers of rows; an adjusted close without events of its own is the close, and scales the others."""
     events = "dividend" in cells or "split" in cells
@@ -264,15 +273,23 @@ _canonical = functools.lru_cache(maxsize=20_000)(canonical_name)  # each batch o
 
 def _numbers(cells: pa.Array, refuse: Callable[[int], None]) -> NDArray[np.float64]:
     """Make numbers, NaN of what is empty; `refuse` is told the place of what is no number."""
-    with suppress(pa.ArrowException):
-        return np.asarray(pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    if not pa.types.is_boolean(cells.type):  # which Arrow takes for 0 and 1
+        with suppress(pa.ArrowException):
+            return np.asarray(pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
     numbers = np.full(len(cells), np.nan)
     for i, cell in enumerate(cells.to_pylist()):
         try:
-            numbers[i] = math.nan if cell is None or str(cell).strip() in _NOTHING else float(cell)
+            numbers[i] = math.nan if cell is None or str(cell).strip() in _NOTHING else _number(cell)
         except (TypeError, ValueError):
             refuse(i)
     return numbers
+
+
+def _number(cell: Any) -> float:
+    # Python itself reads 1_000 and digits of any script.
+    if isinstance(cell, bool) or (isinstance(cell, str) and not _NUMBER.fullmatch(cell.strip())):
+        raise ValueError
+    return float(cell)
 
 
 def _days(cells: pa.Array, refuse: Callable[[int], None]) -> NDArray[np.int32]:
@@ -283,9 +300,9 @@ def _days(cells: pa.Array, refuse: Callable[[int], None]) -> NDArray[np.int32]:
             return np.asarray(days.cast(pa.int32()).to_numpy(zero_copy_only=False))
     found = np.full(len(cells), _NO_DATE, dtype=np.int32)
     for i, cell in enumerate(cells.to_pylist()):
-        text = str(cell).strip()
+        written = _DATE.fullmatch(str(cell).strip())
         try:
-            found[i] = (date.fromisoformat(text if len(text) == 8 else text[:10]) - _EPOCH).days
+            found[i] = (date.fromisoformat(written[1] if written else "") - _EPOCH).days
         except ValueError:
             refuse(i)
     return found
@@ -301,8 +318,13 @@ def _as_dates(cells: pa.Array) -> pa.Array:
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         long = pc.utf8_length(pc.fill_null(cells, "")).to_numpy(zero_copy_only=False)
         if len(long) and (long == 8).all():
-            return pc.cast(pc.strptime(cells, "%Y%m%d", "s"), pa.date32())
-        cells = pc.utf8_slice_codeunits(cells, 0, 10)
+            # Not by strptime, to which the 30th of February is the 2nd of March.
+            parts = [pc.utf8_slice_codeunits(cells, start, stop) for start, stop in ((0, 4), (4, 6), (6, 8))]
+            cells = pc.binary_join_element_wise(*parts, "-")
+        elif (long > 10).any():
+            if not pc.all(pc.match_substring_regex(cells, "^.{10}([T ]|$)")).as_py():
+                raise pa.ArrowInvalid("a date is followed by something else than a time")
+            cells = pc.utf8_slice_codeunits(cells, 0, 10)
     return pc.cast(cells, pa.date32(), safe=False)
 
 
@@ -317,12 +339,13 @@ class _Parquet:
         try:
             self._file = pq.ParquetFile(path)
             self.layout = of_columns(path, self._file.schema_arrow.names)
-            if self.layout.symbol:
+            named = self._file.schema_arrow.field(self.layout.symbol).type if self.layout.symbol else None
+            if named and (pa.types.is_string(named) or pa.types.is_large_string(named)):
                 # A name for each row would be most of the work.
                 self._file = pq.ParquetFile(path, read_dictionary=[self.layout.symbol], buffer_size=_BUFFER)
-        except (pa.ArrowException, OSError) as error:
-            problem = str(error).split("\n")[0][:200]
-            raise PriceFileError(path.name, None, None, f"is no Parquet file that can be read: {problem}") from None
+        except _DAMAGED as error:
+            problem = f"is no Parquet file that can be read: {_said(error)}"
+            raise PriceFileError(path.name, None, None, problem) from None
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         size = max(1_000, _BATCH // len(columns))
@@ -346,7 +369,10 @@ class _Csv:
         if not head:
             raise PriceFileError(path.name, None, None, "is empty")
         self._separator = max(",;\t", key=head[0].count)
-        self.names, lines = _header(list(csv.reader(head, delimiter=self._separator)))
+        try:
+            self.names, lines = _header(list(csv.reader(head, delimiter=self._separator)))
+        except csv.Error as error:
+            raise PriceFileError(path.name, 1, None, f"is no header of CSV: {error}") from None
         self.first_line = lines + 1
         self.layout = of_columns(path, self.names)
 

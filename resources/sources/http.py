@@ -4,10 +4,11 @@ Not here: what an answer means. Each source judges its own answers, and raises `
 asking for again.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -43,6 +44,14 @@ def redact(text: str, secret: str) -> str:
     for form in filter(None, {secret, quote(secret, safe="")}):
         text = text.replace(form, _HIDDEN)
     return _KEY_IN_TEXT.sub(rf"\1{_HIDDEN}", text)
+
+
+def read_json(content: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read JSON; `pairs` makes the value of an object's names and values. Raises ValueError for whatever is none."""
+    try:
+        return json.loads(content, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 class Client:

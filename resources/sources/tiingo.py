@@ -4,10 +4,11 @@ One request for each symbol, the key in a header. Rows come as they are stored: 
 its ex-date, and the split as new shares for one old.
 """
 
-import json
 import math
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -24,7 +25,7 @@ from resources.sources.base import (
     SourceUnavailableError,
     UnknownSymbolError,
 )
-from resources.sources.http import Client, TransientError
+from resources.sources.http import Client, TransientError, read_json
 from resources.sources.meter import Limit
 from resources.sources.options import SourceOptions, account
 from resources.symbols import dashed
@@ -32,6 +33,8 @@ from resources.symbols import dashed
 _AN_HOUR = Limit(50, 3600.0, "50 requests an hour with a free key")
 _LIMITS = (Limit(5, 1.0, "5 requests a second"), _AN_HOUR)
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
+_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(T[0-9:.]+Z?)?")
+_SHOWN = 40
 _FIELDS = ("open", "high", "low", "close", "volume", "divCash", "splitFactor")
 
 
@@ -122,7 +125,7 @@ def _judge(response: requests.Response) -> list[Any]:
     if response.status_code != 200:
         raise SourceError(f"Tiingo answered with status {response.status_code}")
     try:
-        answer = json.loads(response.content)
+        answer = read_json(response.content)
     except ValueError:
         answer = None
     if answer is None:
@@ -133,19 +136,20 @@ def _judge(response: requests.Response) -> list[Any]:
 
 
 def _row(cells: Any) -> PriceRow:
-    day = str(cells.get("date") if isinstance(cells, dict) else cells)
-    try:
-        session = date.fromisoformat(day[:10])
-    except ValueError:
-        session = None
+    day = cells.get("date") if isinstance(cells, dict) else cells
+    found = _DATE.fullmatch(str(day)) if isinstance(cells, dict) else None
+    session = None
+    with suppress(ValueError):
+        session = date.fromisoformat(found[1]) if found else None
     if session is None:
-        raise SourceError(f"Tiingo sent {day[:40]!r} where a date is expected")
+        raise SourceError(f"Tiingo sent {str(day)[:_SHOWN]!r} where a date is expected")
     opened, high, low, close, volume, dividend, split = (_number(cells.get(name), name, session) for name in _FIELDS)
     return PriceRow(session, opened, high, low, close, volume, dividend, split or 1.0)
 
 
 def _number(value: object, name: str, session: date) -> float:
     is_price = name in ("open", "high", "low", "close")
-    if isinstance(value, int | float) and math.isfinite(value) and (value > 0 if is_price else value >= 0):
-        return float(value)
-    raise SourceError(f"Tiingo sent {value!r} as the {name} of {session}; nothing of this series is used")
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if (number > 0 if is_price else number >= 0) and number <= sys.float_info.max:
+        return float(number)
+    raise SourceError(f"Tiingo sent {repr(value)[:_SHOWN]} as the {name} of {session}; nothing of this series is used")

@@ -3,9 +3,9 @@
 Not here: asking (`yahoo`, and there the package yfinance).
 """
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import Any
 
 from resources import calendar
 from resources.sources.base import PriceRow, SourceError
+from resources.sources.http import read_json
 from resources.sources.split_adjusted import Told, as_traded
 
 _BIG_SPLIT = math.log(1.5)  # |log| from which an unadjusted price stands out
@@ -45,7 +46,7 @@ def read(status: int, content: bytes, symbol: str) -> Chart | None:
     if b"will be right back" in content.lower():
         raise SourceError("Yahoo is down for now; ask again later")
     try:
-        chart = json.loads(content)["chart"]
+        chart = read_json(content)["chart"]
         result, error = chart.get("result"), chart.get("error") or {}
         said = str(error.get("description") or error.get("code") or "")
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -58,21 +59,31 @@ def read(status: int, content: bytes, symbol: str) -> Chart | None:
         raise NoSymbolError
     if said or not isinstance(result, list) or not result:
         raise SourceError(f"Yahoo refuses {symbol} (status {status}); ask again later")
-    try:
+    with _as_expected(symbol):
         return _chart(result[0], symbol)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        what = type(error).__name__
-    raise SourceError(f"Yahoo's answer for {symbol} is not made as expected ({what}); ask again later")
 
 
 def price_rows(chart: Chart, symbol: str, first: date, through: date) -> list[PriceRow]:
     """Give rows as traded for the sessions from `first` to `through`; raises SourceError for what looks wrong."""
-    _check_splits(chart, symbol)
-    if chart.equity:
-        _check_dividends(chart, symbol)
-    sessions = set(calendar.sessions(first, through))
-    # All rows and events take part in undoing the splits, also those that are left out of the result.
-    return [row for row in as_traded(chart.rows, chart.dividends, chart.splits) if row.session in sessions]
+    with _as_expected(symbol):
+        _check_splits(chart, symbol)
+        if chart.equity:
+            _check_dividends(chart, symbol)
+        sessions = set(calendar.sessions(first, through))
+        # All rows and events take part in undoing the splits, also those that are left out of the result.
+        return [row for row in as_traded(chart.rows, chart.dividends, chart.splits) if row.session in sessions]
+
+
+@contextmanager
+def _as_expected(symbol: str) -> Iterator[None]:
+    """Turn what goes wrong with an answer of another make, or with numbers beyond any price, into a SourceError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
+        what = type(error).__name__
+    else:
+        return
+    raise SourceError(f"Yahoo's answer for {symbol} is not made as expected ({what}); ask again later")
 
 
 def _chart(result: Mapping[str, Any], symbol: str) -> Chart | None:
@@ -97,9 +108,9 @@ def _chart(result: Mapping[str, Any], symbol: str) -> Chart | None:
         if (number := _finite(value)) is not None and number > 0:
             adjusted_close[day] = number
     happened = result.get("events") or {}
-    dividends = {_day(event["date"]): float(event["amount"]) for event in (happened.get("dividends") or {}).values()}
+    dividends = {_day(event["date"]): _known(event["amount"]) for event in (happened.get("dividends") or {}).values()}
     splits = {
-        _day(event["date"]): float(event["numerator"]) / float(event["denominator"])
+        _day(event["date"]): _known(event["numerator"]) / _known(event["denominator"])
         for event in (happened.get("splits") or {}).values()
     }
     rows = sorted(told.values())
@@ -137,5 +148,13 @@ def _day(stamp: float) -> date:
     return datetime.fromtimestamp(stamp, calendar.NEW_YORK).date()
 
 
+def _known(value: object) -> float:
+    if (number := _finite(value)) is None:
+        raise ValueError(f"{value!r} is no number")
+    return number
+
+
 def _finite(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

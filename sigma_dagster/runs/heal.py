@@ -33,6 +33,7 @@ from sigma_dagster.runs.request import DEFER_TAG, RECONCILED, TO_RECONCILE
 from sigma_dagster.services import Services
 
 _AT_ONCE = 20
+_AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 #: Cells of a failed block that are shown as failed: about 2 s of the sensor's time.
 _MOST_FAILED = 20_000
 
@@ -48,16 +49,18 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
         mark_dead(instance, run_id)
     ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
-    healed = []
-    while runs := instance.get_runs(due, limit=_AT_ONCE):
+    healed, later = [], set[str]()
+    while runs := [run for run in instance.get_runs(due, limit=_AT_ONCE + len(later)) if run.run_id not in later]:
         for run in runs:
             if block := block_of(run, instance):
-                record_stored(instance, graph, services, run, block)
+                if not record_stored(instance, graph, services, run, block):
+                    later.add(run.run_id)
+                    continue
                 if run.status == dg.DagsterRunStatus.FAILURE:
                     record_failed(instance, services, run, block)
                 healed.append(block)
             instance.add_run_tags(run.run_id, RECONCILED)
-    liveness.forget(services, left)
+    liveness.forget(services, [run_id for run_id in left if run_id not in later])
     return healed
 
 
@@ -96,17 +99,23 @@ def _gone(services: Services, asset: Asset, notes: Sequence[Deletion]) -> list[d
 
 def record_stored(
     instance: dg.DagsterInstance, graph: AssetGraph, services: Services, run: dg.DagsterRun, block: Block
-) -> None:
-    """Record the rows of a run's block that have no record."""
-    for step in block.steps:
-        stored = _rows(services, step, block)
-        if not stored:
-            continue
-        key = dg.AssetKey(step.asset)
-        recorded = instance.get_materialized_partitions(key)
-        lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in stored if partition not in recorded]
-        tags = provenance_tags(instance, graph.get(key), run.run_id)
-        record_materializations(instance, run, key, lost, tags=tags)
+) -> bool:
+    """Record the rows of a run's block that have no record; not, and False, while another run is at work on the block.
+
+    That one may have stored rows that it has not recorded yet: these are read first, then the runs in progress.
+    """
+    stored = {step.asset: _rows(services, step, block) for step in block.steps}
+    if any(other.status in _AT_WORK for other in rivals(instance, services, block)):
+        return False
+    for asset, rows in stored.items():
+        key = dg.AssetKey(asset)
+        recorded = instance.get_materialized_partitions(key) if rows else set()
+        lost: list[tuple[str, dict[str, Any]]] = [(partition, {}) for partition in rows if partition not in recorded]
+        if lost:
+            tags = provenance_tags(instance, graph.get(key), run.run_id)
+            # Another process may heal the same run at this moment.
+            record_materializations(instance, run, key, lost, tags=tags, once=True)
+    return True
 
 
 def record_failed(instance: dg.DagsterInstance, services: Services, run: dg.DagsterRun, block: Block) -> None:

@@ -17,7 +17,9 @@ import pytest
 from assets.catalogue import ASSETS as CATALOGUE
 from assets.checks import OF_LIVE_SOURCES
 from assets.shared.block import Block
-from sigma_dagster.runs import request
+from resources.dagster_storage.event_log import forget_materializations
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.runs import heal, request
 from tests.support.home import CORE, LAST, PORTFOLIO_TABLES, ROOT, TABLES, Home, holdings, lot, lots
 
 ASSETS = (*TABLES, *PORTFOLIO_TABLES)
@@ -204,6 +206,39 @@ def test_a_killed_run_is_healed_even_if_nothing_is_left_to_do(core_home: Home, t
     runs = core_home.statuses()
     core_home.onboard(file)
     assert core_home.statuses() == runs
+
+
+def test_healing_waits_for_a_run_that_is_at_work_on_the_block(core_home: Home) -> None:
+    """It may have stored rows that it is about to record: what a dead run left there is recorded after it, once."""
+    block = Block.of_keys(["factor_exposures"], ["KO"], LAST, LAST)
+    services, partition = core_home.environment(), dg.MultiPartitionKey({"date": f"{LAST}", "symbol": "KO"})
+
+    def run(status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        told = request.run_tags(block, onboarding={}, launched_by=request.LAUNCHED_BY_COMMAND)
+        return dg.DagsterRun(
+            "symbol_block",
+            status=status,
+            run_config=request.run_config(block),
+            tags={**told, request.DEFER_TAG: "true", **request.TO_RECONCILE},
+            asset_selection=frozenset(request.selection(block)),
+        )
+
+    def recorded() -> int:
+        return core_home.recorded("factor_exposures")[f"{LAST}|KO"]
+
+    with core_home.instance() as instance:
+        while forget_materializations(instance, dg.AssetKey("factor_exposures"), [partition]):
+            pass
+        instance.add_run(run(dg.DagsterRunStatus.FAILURE))
+        at_work = instance.add_run(run(dg.DagsterRunStatus.STARTED))
+        graph = build_defs(services).resolve_asset_graph()
+        assert heal.heal(instance, graph, services) == []
+        assert recorded() == 0
+        instance.delete_run(at_work.run_id)
+        assert heal.heal(instance, graph, services) == [block]
+        assert heal.heal(instance, graph, services) == []
+        assert recorded() == 1
+    services.database.engine.dispose()
 
 
 @pytest.mark.slow

@@ -306,6 +306,10 @@ def test_a_full_disk_ends_in_a_message(folder: Path, make: Make, tmp_path: Path)
         ("IBM,2013-03-01,inf\n", 2, "close", "inf is not a number of more than 0"),
         ("IBM,01/03/2013,5\n", 2, "date", "'01/03/2013' is not a date such as 2026-11-27"),
         ("IBM,2013-02-30,5\n", 2, "date", "'2013-02-30' is not a date"),
+        ("IBM,20130230,5\n", 2, "date", "'20130230' is not a date"),
+        ("IBM,2013-03-011,5\n", 2, "date", "'2013-03-011' is not a date"),
+        ("IBM,2013-W09-5,5\n", 2, "date", "'2013-W09-5' is not a date"),
+        ("IBM,2013-03-01,1_0\n", 2, "close", "'1_0' is not a number"),
         ("IBM,,5\n", 2, "date", "nothing there"),
         ("KO,2013-03-01,5\nIBM,2013-03-01,5\nIBM,2013-03-01,6\n", 4, "date", "2013-03-01 stands there twice"),
     ],
@@ -343,6 +347,8 @@ def test_a_wrong_cell_of_a_wide_file_fails_its_column_only(make: Make) -> None:
         ("wide.csv", "date,IBM,IBM\n2013-03-01,5,6\n", "column 'IBM': the column stands there twice"),
         ("wide.csv", "date,BRK.B,BRK-B\n2013-03-01,5,6\n", "column 'BRK-B': is the second column of BRK.B"),
         ("my prices 2013.csv", "date,close\n2013-03-01,5\n", "'my prices 2013' is not a symbol"),
+        ("w.csv", "Price,Close,Volume\nTicker,IBM,KO\nDate,,\n2013-03-01,5,6\n", "there are no closes of KO"),
+        ("w.csv", "date,\"('Close', '\\x')\"\n2013-03-01,5\n", "is not a symbol"),
         ("all.csv", "", "all.csv: is empty"),
         ("all.parquet", "no parquet", "all.parquet: is no Parquet file that can be read"),
         ("all.parquet", "PAR1" + "x" * 500, "all.parquet: is no Parquet file that can be read"),
@@ -363,6 +369,35 @@ def test_text_that_is_not_utf_8_says_what_to_save(folder: Path, make: Make, enco
     (folder / "all.csv").write_bytes("symbol,date,close,\u00e9\nIBM,2013-03-01,5,1\n".encode(encoding))
     with pytest.raises(SourceUnavailableError, match=r"all.csv: is not UTF-8 text; save it as CSV in UTF-8"):
         make().symbols()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("close", [True], "True is not a number"),
+        ("close", [[5.0]], r"\[5.0\] is not a number"),
+        ("symbol", [["IBM"]], "cannot be read"),
+        ("date", [20130230], "20130230 is not a date"),
+        ("date", [5.5], "5.5 is not a date"),
+    ],
+)
+def test_a_parquet_column_of_another_type_is_refused(
+    folder: Path, make: Make, column: str, values: list[Any], problem: str
+) -> None:
+    """Nothing is taken for a number, a name or a date that is none."""
+    frame = {"symbol": ["IBM"], "date": DAYS[:1], "close": [5.0]} | {column: values}
+    pd.DataFrame(frame).to_parquet(folder / "all.parquet")
+    with pytest.raises(SourceError, match=problem):
+        make().fetch("IBM", *ALWAYS)
+
+
+def test_a_parquet_file_with_a_broken_page_is_refused(folder: Path, make: Make) -> None:
+    """Its end, which is read first, is whole."""
+    path = folder / "all.parquet"
+    pd.DataFrame({"symbol": ["IBM"], "date": DAYS[:1], "close": [5.0]}).to_parquet(path)
+    path.write_bytes(b"PAR1" + bytes(60) + path.read_bytes()[64:])
+    with pytest.raises(SourceError, match="cannot be read"):
+        make().fetch("IBM", *ALWAYS)
 
 
 def test_half_a_parquet_file_is_refused(folder: Path, make: Make) -> None:

@@ -259,6 +259,46 @@ def test_a_dividend_in_other_shares_is_refused(vendor: Yahoo, source: PriceSourc
     assert source.fetch("AAPL", MONTH_AGO, EVENING)
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("timestamp", 10**20),
+        ("close", 10**400),
+        ("splits", {"numerator": 2, "denominator": 0}),
+        ("splits", {"numerator": -2, "denominator": 1}),
+        ("dividends", {"amount": True}),
+        ("dividends", {"amount": "1_0"}),
+    ],
+)
+def test_numbers_of_another_make_are_refused(vendor: Yahoo, source: PriceSource, where: str, value: Any) -> None:
+    """A day beyond all days, a price beyond all floats, a split by nothing, a payment that is none: one sentence."""
+
+    def edit(result: dict[str, Any]) -> dict[str, Any]:
+        if where == "timestamp":
+            result["timestamp"][-1] = value
+        elif where == "close":
+            result["indicators"]["quote"][0]["close"][-1] = value
+        else:
+            stamp = opening(EVENING)
+            result["events"] = {where: {str(stamp): {"date": stamp, **value}}}
+        return result
+
+    vendor.edit = edit
+    with pytest.raises(SourceError, match=r"Yahoo's answer for IBM is not made as expected"):
+        source.fetch("IBM", MONTH_AGO, EVENING)
+
+
+def test_true_is_no_price(vendor: Yahoo, source: PriceSource) -> None:
+    """Python takes it for 1: the session is left out as one without a close."""
+
+    def edit(result: dict[str, Any]) -> dict[str, Any]:
+        result["indicators"]["quote"][0]["close"][-1] = True
+        return result
+
+    vendor.edit = edit
+    assert source.fetch("IBM", MONTH_AGO, EVENING)[-1].session < EVENING
+
+
 @pytest.mark.parametrize("meta", [{"currency": "CAD"}, {"exchangeTimezoneName": "America/Toronto"}])
 def test_what_is_not_traded_in_dollars_in_new_york_is_refused(
     vendor: Yahoo, source: PriceSource, meta: dict[str, str]

@@ -333,6 +333,27 @@ def test_partitions_are_recorded_in_their_order_over_several_transactions(storag
     assert record(storage, PRICES, []) == 0
 
 
+def test_who_records_only_what_is_not_recorded_yet_doubles_nothing(storage: BatchedEventLogStorage) -> None:
+    """Four at once that found the same partitions without a record, as processes that heal the same run do."""
+    partitions = symbols(300)
+    assert record(storage, PRICES, partitions[:100])
+    together = threading.Barrier(4)
+
+    def record_all() -> None:
+        together.wait(timeout=30)
+        record(storage, PRICES, partitions, once=True)
+
+    threads = [threading.Thread(target=record_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert recorded(storage) == [partition for partition, _ in partitions]
+    assert recorded(storage, REPORT) == []
+    record(storage, REPORT, partitions[:3], once=True)
+    assert len(recorded(storage, REPORT)) == 3  # of each asset by itself
+
+
 @contextmanager
 def failing_at(statement: str, occurrence: int = 1) -> Iterator[None]:
     """Let the database fail at the given occurrence of a statement."""

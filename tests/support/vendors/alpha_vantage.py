@@ -181,7 +181,11 @@ _ROW = PriceRow(_DAY, 10.0, 11.0, 9.0, 10.0, 1000.0, 0.0, 1.0)
 def _with(**values: str) -> Reply:
     """A series of one session with other cells: `c4_close` is `4. close`."""
     named = {name[1] + ". " + name[3:].replace("_", " "): value for name, value in values.items()}
-    return told({"Meta Data": {}, "Time Series (Daily)": {_DAY.isoformat(): cells(_ROW, True) | named}})
+    return told(_series(_DAY.isoformat(), cells(_ROW, True) | named))
+
+
+def _series(day: str, row: object) -> dict[str, object]:
+    return {"Meta Data": {}, "Time Series (Daily)": {day: row}}
 
 
 def _on(day: date) -> Reply:
@@ -194,7 +198,7 @@ _CSV = b"timestamp,open,high,low,close,volume\r\n2013-03-01,10,11,9,10,1000\r\n"
 #: All that may go wrong with an answer.
 SCENARIOS = {
     **passing({"E5": E5, "E6": E6, "E10": E10, "E11": E11}),
-    **passing(faults("500", "503", "html", "empty", "truncated", "short", "reset", "stall")),
+    **passing(faults("500", "503", "html", "empty", "truncated", "nested", "short", "reset", "stall")),
     **passing(
         {
             "429": Reply(429, b"{}"),
@@ -223,6 +227,9 @@ SCENARIOS = {
     **refused(SourceError, "'None' as the close of 2013-03-01", {"close None": _with(c4_close="None")}),
     **refused(SourceError, "'-3.0' as the close", {"close negative": _with(c4_close="-3.0")}),
     **refused(SourceError, "'0.0' as the close", {"close 0": _with(c4_close="0.0")}),
+    **refused(SourceError, "'1_0' as the close", {"close of Python's": _with(c4_close="1_0")}),
+    **refused(SourceError, "None where named values", {"no row": told(_series("2013-03-01", None))}),
+    **refused(SourceError, "does not understand", {"events for prices": events_of("IBM", [(_ROW, 0.5)], "a", "b")}),
     **refused(SourceError, "'nan' as the open", {"open nan": _with(c1_open="nan")}),
     **refused(SourceError, "'inf' as the volume", {"volume inf": _with(c6_volume="inf")}),
     **refused(SourceError, "'None' as the dividend", {"dividend None": _with(c7_dividend_amount="None")}),

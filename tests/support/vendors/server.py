@@ -82,6 +82,7 @@ FAULTS = {
     "empty": Reply(),
     "truncated": Reply(200, b'{"Meta Data": {"1. Inf'),
     "short": Reply(200, b'{"Meta Data": {"1. Inf', fault="short"),
+    "nested": Reply(200, b"[" * 5000),  # deeper than Python's reader goes
     "null": told(None),
     "{}": told({}),
     "[]": told([]),

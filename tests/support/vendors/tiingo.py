@@ -64,7 +64,7 @@ _MONTH = told("You have run over your 500 symbol look up for this month.")
 
 #: All that may go wrong with an answer.
 SCENARIOS = {
-    **passing(faults("500", "503", "html", "empty", "truncated", "short", "null", "reset", "stall")),
+    **passing(faults("500", "503", "html", "empty", "truncated", "nested", "short", "null", "reset", "stall")),
     **refused(UnknownSymbolError, "is unknown to the price source 'tiingo'", {"404": NOT_FOUND}),
     **refused(
         SourceUnavailableError,
@@ -81,6 +81,10 @@ SCENARIOS = {
     **refused(SourceError, "does not understand", {**faults("{}"), "a sentence": told("surprise")}),
     **refused(SourceError, "'yesterday' where a date", {"no date": _with(date="yesterday")}),
     **refused(SourceError, "'x' where a date", {"no row": told(["x"])}),
+    **refused(SourceError, "'2013-03-01' where a date", {"a date for a row": told(["2013-03-01"])}),
+    **refused(SourceError, "'2013-W09-5' where a date", {"a day of a week": _with(date="2013-W09-5")}),
+    **refused(SourceError, "True as the close of 2013-03-01", {"close true": _with(close=True)}),
+    **refused(SourceError, "10+ as the volume", {"volume beyond any float": _with(volume=10**400)}),
     **refused(SourceError, "None as the close of 2013-03-01", {"close null": _with(close=None)}),
     **refused(SourceError, "0 as the close of 2013-03-01", {"close 0": _with(close=0)}),
     **refused(SourceError, "-1.0 as the open of 2013-03-01", {"open negative": _with(open=-1.0)}),

@@ -35,7 +35,7 @@ SCENARIOS = {
     **refused(QuotaSpentError, "takes no more requests from this address for now", {"429": TOO_MANY}),
     **refused(SourceError, "nothing of use for .* .status 401.; ask again later", {"401": BAD_CRUMB}),
     **refused(SourceError, "nothing of use", {"bad crumb with status 200": told(_CRUMB_REFUSED)}),
-    **refused(SourceError, "nothing of use", faults("empty", "{}", "null", "[]", "truncated")),
+    **refused(SourceError, "nothing of use", faults("empty", "{}", "null", "[]", "truncated", "nested")),
     **refused(SourceError, "Yahoo answered with status 50", faults("500", "503")),
     **refused(SourceError, "Yahoo is down for now", faults("html")),
     **refused(
