@@ -114,7 +114,9 @@ def test_the_ui_shows_what_the_command_line_did(core_home: Home, port: int, tmp_
     assert {run["jobName"] for run in of_command} == {"proxy_block", "symbol_block", "portfolio_block"}
     assert {run["status"] for run in of_command} == {"SUCCESS"}
     assert {run["repositoryOrigin"]["repositoryLocationName"] for run in runs} == {"sigma_dagster"}
-    (line,) = terminal.read_text().splitlines()
+    lines = terminal.read_text().splitlines()
+    assert len(lines) == 1, lines
+    line = lines[0]
     assert line.startswith(f"Dagster UI: http://127.0.0.1:{port} ")
 
 
