@@ -74,12 +74,21 @@ def test_trap_34_a_session_that_is_late_is_no_absence(home: Home, other_home: Ho
 
 
 def test_trap_41_betas_wait_for_a_factor_that_is_late(home: Home) -> None:
-    """No beta is computed from a window that lacks a factor's close; volatility does not need it."""
+    """No beta is computed from a window that lacks a factor's close; volatility does not need it. When the close has
+    come exactly the missing rows are made."""
     home.onboard(lots("KO"), source=LiveSource(without("MTUM", lambda day: day == LAST)))
     assert sessions_of(home, "factor_exposure", "KO")[-1] == "2022-12-27"
     assert sessions_of(home, "symbol_volatility", "KO")[-1] == "2022-12-28"
     assert sessions_of(home, "portfolio_factor_exposure", "book")[-1] == "2022-12-27"
     assert sessions_of(home, "portfolio_volatility", "book")[-1] == "2022-12-28"
+    before = sessions_of(home, "factor_exposure", "KO"), sessions_of(home, "portfolio_factor_exposure", "book")
+
+    printed = LiveSource()
+    again = home.onboard(lots("KO"), source=printed)
+    assert printed.asked == [("MTUM", LAST, LAST)]
+    assert again.tally.regressions_run == 1
+    after = sessions_of(home, "factor_exposure", "KO"), sessions_of(home, "portfolio_factor_exposure", "book")
+    assert after == tuple([*sessions, "2022-12-28"] for sessions in before)
 
 
 def test_trap_34_an_old_hole_is_an_absence(home: Home) -> None:
