@@ -28,6 +28,8 @@ _LOWEST = math.floor((RISK_WINDOW + 1) * max(VAR_TAILS)) + 1
 """The smallest returns of a window that its quantiles lie between."""
 _QUANTILES = np.array([NormalDist().inv_cdf(tail) for tail in VAR_TAILS])
 """Of the standard normal; scipy has them too, a fifth of a second later."""
+_SCARCE = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", MIN_FILTERED_OBS)
+_SCARCE[MIN_FILTERED_OBS] = None  # so many, or more, are enough
 _KUPIEC_95 = NormalDist().inv_cdf(0.975) ** 2
 """The 95% point of chi-squared with one degree of freedom."""
 
@@ -100,9 +102,7 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     sample = np.where(np.isnan(recent), np.inf, recent) if (n_recent < RISK_WINDOW).any() else recent.copy()
     historical = _loss(*_quantiles(_lowest(sample), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
-    texts = count_texts(f"Insufficient portfolio returns: {{n}} < {MIN_FILTERED_OBS}", MIN_FILTERED_OBS)
-    texts[MIN_FILTERED_OBS] = None  # so many, or more, are enough
-    reason = texts[np.minimum(n_obs, MIN_FILTERED_OBS)]
+    reason = _SCARCE[np.minimum(n_obs, MIN_FILTERED_OBS)]
     losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
     return ValueAtRisk(**losses, reason=reason)
 
