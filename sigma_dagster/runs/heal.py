@@ -105,7 +105,8 @@ def record_stored(
     That one may have stored rows that it has not recorded yet: these are read first, then the runs in progress.
     """
     stored = {step.asset: _rows(services, step, block) for step in block.steps}
-    if any(other.status in _AT_WORK for other in rivals(instance, services, block)):
+    others = (other for other in rivals(instance, services, block) if other.run_id != run.run_id)
+    if any(other.status in _AT_WORK for other in others):
         return False
     for asset, rows in stored.items():
         key = dg.AssetKey(asset)
