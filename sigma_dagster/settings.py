@@ -205,8 +205,8 @@ def _check_time_zone(environment: Mapping[str, str]) -> None:
 def _check_batches(environment: Mapping[str, str]) -> None:
     """Refuse a variable of Dagster's that Dagster would only find out about in the middle of a run."""
     name = "DAGSTER_EVENT_BATCH_SIZE"
-    value = _text(environment, name, "0")
-    if not value.isascii() or not value.isdigit():
+    value = environment.get(name)
+    if value is not None and not (value.strip().isascii() and value.strip().isdigit()):
         raise SettingsError(f"{name}={value}: a whole number of events is needed; or unset it")
 
 
