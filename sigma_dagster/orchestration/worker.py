@@ -4,6 +4,7 @@ Imported once a worker, and with it all that a run needs: each process of the wo
 keeps the code that it imported.
 """
 
+import os
 import signal
 import sys
 from typing import Any
@@ -14,7 +15,9 @@ from celery.signals import worker_ready
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.tasks import create_execute_job_task
 
-from sigma_dagster.definitions import defs
+from sigma_dagster.orchestration.build import build_defs
+from sigma_dagster.services import Services
+from sigma_dagster.settings import Settings
 
 
 class _Interruptible(celery.Task):  # type: ignore[misc]  # celery has no types
@@ -37,7 +40,7 @@ def _make() -> Any:
     launcher: Any = dg.DagsterInstance.get().run_launcher
     options: Any = {"base": _Interruptible}
     create_execute_job_task(launcher.celery, **options)
-    defs()  # imports the modules of the assets
+    build_defs(Services.of(Settings.from_environment(os.environ)))  # imports the modules of the assets
     return launcher.celery
 
 

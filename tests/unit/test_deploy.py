@@ -33,7 +33,7 @@ def test_the_parts_of_an_installation_are_there(compose: dict[str, Any]) -> None
 
 def test_its_variables_are_settings_that_are_known(compose: dict[str, Any]) -> None:
     """Each variable stands in the README's table, and together they are settings that send runs to workers."""
-    environment = compose["services"]["worker1"]["environment"]
+    environment = {name: value or "" for name, value in compose["services"]["worker1"]["environment"].items()}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in environment if f"| `{name}` |" not in readme] == []
     made = Settings.from_environment(environment)
