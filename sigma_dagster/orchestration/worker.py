@@ -5,31 +5,16 @@ keeps the code that it imported.
 """
 
 import os
-import signal
 import sys
 from typing import Any
 
-import celery
 import dagster as dg
 from celery.signals import worker_ready
-from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.tasks import create_execute_job_task
 
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
-
-
-class _Interruptible(celery.Task):  # type: ignore[misc]  # celery has no types
-    """A task that a signal between two steps ends at the next, as it does in the processes that Dagster starts."""
-
-    def __call__(self, *arguments: Any, **more: Any) -> Any:
-        """Execute the run."""
-        try:
-            with capture_interrupts():
-                return super().__call__(*arguments, **more)
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _say(sender: Any, **_: Any) -> None:
@@ -38,8 +23,7 @@ def _say(sender: Any, **_: Any) -> None:
 
 def _make() -> Any:
     launcher: Any = dg.DagsterInstance.get().run_launcher
-    options: Any = {"base": _Interruptible}
-    create_execute_job_task(launcher.celery, **options)
+    create_execute_job_task(launcher.celery)
     build_defs(Services.of(Settings.from_environment(os.environ)))  # imports the modules of the assets
     return launcher.celery
 

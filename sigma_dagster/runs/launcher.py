@@ -5,6 +5,7 @@ own result backend says STARTED for ever of a worker that died. Not here: the wo
 """
 
 import os
+import time
 from functools import cached_property
 
 import dagster as dg
@@ -12,9 +13,11 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from sigma_dagster.runs import claims
+from sigma_dagster.runs import claims, liveness
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
+
+_SECONDS_TO_DIE = 3
 
 
 class WorkerLauncher(CeleryRunLauncher):
@@ -30,16 +33,23 @@ class WorkerLauncher(CeleryRunLauncher):
         return False
 
     def terminate(self, run_id: str) -> bool:
-        """End a run as canceled: one that waits for a worker at once, any other by a signal to its process."""
+        """End a run as canceled, its process by SIGKILL: in a call of the database it would hear no other signal.
+
+        A kill loses nothing: `heal` records what the run had stored. Where the worker does not answer, the run stays
+        CANCELING until its lock is gone.
+        """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
         self._instance.report_run_canceling(run)
         # A run that is being sent to the workers has no task yet; its process finds it canceled, and does not begin.
         if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
-            self.celery.control.revoke(task, terminate=True)
-        if run.status != dg.DagsterRunStatus.STARTED:
-            self._instance.report_run_canceled(run)
+            self.celery.control.revoke(task, terminate=True, signal="SIGKILL")
+        end = time.monotonic() + _SECONDS_TO_DIE
+        while liveness.is_alive(self._services, run_id) and time.monotonic() < end:
+            time.sleep(claims.POLL_SECONDS)
+        if not liveness.is_alive(self._services, run_id):
+            claims.cancel(self._instance, run_id)
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
