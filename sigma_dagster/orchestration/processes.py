@@ -38,7 +38,7 @@ def work(services: Services, concurrency: int) -> NoReturn:
     name = f"sigma-{os.getpid()}@{socket.gethostname()}"  # several on one host need a name each
     options = ["-n", name, "-Q", "dagster", "--concurrency", str(concurrency), "--loglevel", "WARNING"]
     alone = ["--without-gossip", "--without-mingle"]
-    _become(services, ["-m", "celery", "-q", "-A", "sigma_dagster.worker", "worker", *options, *alone])
+    _become(services, ["-m", "celery", "-q", "-A", "sigma_dagster.orchestration.worker", "worker", *options, *alone])
 
 
 def _become(services: Services, arguments: Sequence[str]) -> NoReturn:

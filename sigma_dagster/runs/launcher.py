@@ -1,7 +1,7 @@
 """Starting runs on workers: Dagster's Celery launcher, and what it lacks. Dagster makes it where dagster.yaml names it.
 
 A run's messages name it and hold no more. Whether it lives is for `liveness` to say, as for every run: the launcher's
-own result backend says STARTED for ever of a worker that died. Not here: the worker (`sigma_dagster.worker`).
+own result backend says STARTED for ever of a worker that died. Not here: the worker (`orchestration.worker`).
 """
 
 import os

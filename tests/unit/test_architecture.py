@@ -9,7 +9,7 @@ from tests.support.home import ROOT
 PACKAGES = ("sigma_dagster", "assets", "resources")
 #: Modules at the top of a package that stand apart from the others there.
 APART = (
-    *("sigma_dagster.api", "sigma_dagster.worker", "sigma_dagster.definitions", "sigma_dagster.services"),
+    *("sigma_dagster.api", "sigma_dagster.definitions", "sigma_dagster.services"),
     *("sigma_dagster.settings", "sigma_dagster.errors"),
     *("assets.catalogue", "assets.factor_models"),
 )
