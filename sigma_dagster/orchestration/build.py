@@ -16,7 +16,6 @@ from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
 from sigma_dagster.runs import claims, liveness
-from sigma_dagster.runs.executor import in_process
 from sigma_dagster.services import Services
 
 
@@ -39,7 +38,7 @@ def build_defs(services: Services) -> dg.Definitions:
                 "clock": services.clock,
                 "reporter": _reporter(services),
             },
-            executor=in_process,
+            executor=dg.in_process_executor,
         )
 
 

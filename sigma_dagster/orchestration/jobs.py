@@ -4,7 +4,6 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.catalogue import DIMENSIONS, of_dimension
-from sigma_dagster.runs.executor import in_process
 from sigma_dagster.runs.request import DEFER_TAG, TO_RECONCILE, job_name
 
 
@@ -15,7 +14,7 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             job_name(dimension),
             selection=dg.AssetSelection.assets(*(asset.name for asset in of_dimension(dimension))).without_checks(),
             tags={DEFER_TAG: "true", **TO_RECONCILE},
-            executor_def=in_process,
+            executor_def=dg.in_process_executor,
             description=f"Compute what is missing in a block of {dimension}s and sessions.",
         )
         for dimension in DIMENSIONS

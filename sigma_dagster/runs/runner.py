@@ -94,8 +94,15 @@ class Runner:
         return _metadata(events)
 
     def _execute(self, job: dg.JobDefinition, run: dg.DagsterRun) -> list[dg.DagsterEvent]:
+        """Execute the run; after a signal, say that it is to end as canceled before Dagster decides how it ended."""
+        events, canceling = [], False
         with redirect_stderr(cast("TextIO", _WithoutEchoes(sys.stderr))):
-            return list(execute_run_iterator(InMemoryJob(job), run, self._instance))
+            for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
+                events.append(event)
+                if interrupts.received() and not canceling:
+                    self._instance.report_run_canceling(run)
+                    canceling = True
+        return events
 
     def _create_run(
         self, run_id: str, job: dg.JobDefinition, block: Block, onboarding: Mapping[str, Any]

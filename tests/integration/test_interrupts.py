@@ -58,14 +58,6 @@ if stage != "imports":
             Path(at).with_name("next").touch()
         return fetch(self, symbol, first, last)
     SampleSource.fetch = slow
-    if stage == "resources":
-        from sigma_dagster.runs import liveness
-        own = liveness.own
-        def slow_own():
-            if not Path(at).exists():
-                stay()
-            return own()
-        liveness.own = slow_own
 sys.argv = ["sigma", *arguments]
 main()
 """
@@ -126,17 +118,6 @@ def test_a_signal_during_garbage_collection_is_not_lost(
     assert ended == status, said
     assert not (tmp_path / "next").exists()  # the step did not go on after the collection
     assert said[-1] == LAST_LINE.format(signum.name)
-    assert core_home.statuses() == {"SUCCESS": 3, "CANCELED": 1}
-
-
-@pytest.mark.parametrize(("signum", "status"), ONE_FAST)
-def test_a_signal_before_the_first_step_ends_the_run_as_canceled(
-    core_home: Home, tmp_path: Path, signum: signal.Signals, status: int
-) -> None:
-    """While the run's resources are made there is no step that could end: the run is canceled all the same."""
-    process = start(core_home, "resources", tmp_path / "at", "onboard", holdings(tmp_path / "new.csv", "AMD", "KO"))
-    ended, said = interrupt(process, signum)
-    assert (ended, said[-1]) == (status, LAST_LINE.format(signum.name))
     assert core_home.statuses() == {"SUCCESS": 3, "CANCELED": 1}
 
 
