@@ -137,6 +137,18 @@ def test_a_run_lives_until_its_last_event(core_home: Home, parts: Parts, tmp_pat
     assert parts.kinds(run_id) == ["PIPELINE_SUCCESS"]
 
 
+def test_who_asks_for_what_a_run_computes_is_told_which_run(core_home: Home, parts: Parts, tmp_path: Path) -> None:
+    """D3: while a run computes a portfolio that has no number yet, `sigma show` names the run; then it shows them."""
+    run_id = parts.store_run(parts.block())
+    process = worker(core_home, run_id, LAST_MOMENT, tmp_path)
+    asked = core_home.sigma("show", "new")
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 0
+    assert asked.returncode == 2
+    assert f"run {run_id[:8]} computes it now; ask again when it is done" in asked.stderr
+    assert "computes it now" not in core_home.sigma("show", "new").stderr
+
+
 def test_a_dead_run_is_found_at_once(core_home: Home, parts: Parts, tmp_path: Path) -> None:
     """Killed at the same moment, it is no rival to the first who looks, and has failed."""
     block = parts.block()
