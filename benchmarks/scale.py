@@ -2,8 +2,8 @@
 
 A home of a simulated market takes one step after the other, each in a process of its own, so that its peak memory is
 its own: a year is onboarded, one more session is computed, and then what a person and the daemon ask of a home that is
-complete. Dagster is imported before a step begins. Each row of ``scale.json`` is one step, measured once: it is long
-enough. The tables of docs/scale.md are made from it by ``python -m benchmarks.scale --tables``.
+complete. Dagster is imported before a step begins. Each row of ``scale.json``, which a run writes, is one step,
+measured once: it is long enough. ``python -m benchmarks.scale --tables`` prints them as tables in Markdown.
 """
 
 import argparse
@@ -245,7 +245,7 @@ def write(size: Size, taken: Sequence[Taken], path: Path = RESULTS) -> None:
 
 
 def tables(path: Path = RESULTS) -> str:
-    """Give the tables of docs/scale.md, one a database and number of sessions: a row a step, a column a size."""
+    """Give the rows as tables, one for each database and number of sessions: a row a step, a column a size."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     parts = []
     for database, sessions in dict.fromkeys((row["database"], row["sessions"]) for row in rows):
@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--databases", nargs="+", choices=("sqlite", "postgres"), default=["sqlite", "postgres"])
     parser.add_argument("--sessions", type=int, default=SESSIONS, help="target sessions before the new one")
-    parser.add_argument("--tables", action="store_true", help="measure nothing, print the tables of docs/scale.md")
+    parser.add_argument("--tables", action="store_true", help="measure nothing, print what was measured as tables")
     asked = parser.parse_args()
     if asked.tables:
         Console(soft_wrap=True, highlight=False, markup=False).print(tables(), end="")

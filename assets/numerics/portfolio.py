@@ -25,9 +25,9 @@ class Lots:
     symbol: IntArray
     """(L,) columns of the price arrays; private symbols and cash have columns of their own."""
     quantity: FloatArray
-    """(L,) shares as of that session; negative for a short position, and nowhere else does its sign live."""
+    """(L,) shares of the session `shares_as_of`; negative for a short position, and nowhere else does its sign live."""
     entry_price: FloatArray
-    """(L,) a share as of that session; 0 where no entry value is known."""
+    """(L,) dollars a share of that session; 0 where no entry value is known."""
     entry_date: DateArray
     """(L,)."""
     exit_date: DateArray

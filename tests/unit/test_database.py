@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from pathlib import Path
 
+import alembic.command
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,9 +29,11 @@ from resources.database.tables import (
     symbol,
     symbol_volatility,
 )
+from resources.postgres import psycopg2_url
 from resources.sources.base import PriceRow
+from resources.sqlite import sqlite_url
 from tests.support.contents import contents
-from tests.support.home import lot, lots
+from tests.support.home import ROOT, lot, lots
 
 LOOK_BACK = 5
 SESSIONS = calendar.last_sessions(30, date(2022, 12, 28))
@@ -356,6 +361,47 @@ def test_migrations_make_the_tables_of_the_program(database: Database) -> None:
         # Postgres lists the index behind a unique constraint too.
         indexes = [index["name"] for index in inspector.get_indexes(name) if not index.get("duplicates_constraint")]
         assert set(indexes) == {index.name for index in table.indexes}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def before_lots(request: pytest.FixtureRequest, tmp_path: Path) -> sa.Engine:
+    """A database of the release before lots were called so, with tables and nothing in them."""
+    if request.param == "postgres":
+        url = psycopg2_url(request.getfixturevalue("new_postgres_url")())
+    else:
+        url = sqlite_url(tmp_path / "old.db")
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "resources" / "database" / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0011")
+    return engine
+
+
+def test_lots_of_an_older_release_are_kept_with_their_numbers(before_lots: sa.Engine) -> None:
+    """Migration 0012: every lot has its id and values, the next one an id of its own, and the view has them."""
+    insert = "INSERT INTO position VALUES (:id, 7, :symbol, :quantity, :price, :entry, :exit, :kind, '2022-12-28')"
+    old = [
+        (3, "AAPL", 120.5, 86.605, "2020-06-10", None, "public"),
+        (8, "LOFT-7", 1.0, 0.0, "2021-01-15", "2021-01-15", "private"),
+        (9, "USD", -250.0, 1.0, "2021-01-15", None, "cash"),
+    ]
+    with before_lots.begin() as connection:
+        connection.execute(sa.text("INSERT INTO portfolio (id, name) VALUES (7, 'book')"))
+        names = ("id", "symbol", "quantity", "price", "entry", "exit", "kind")
+        connection.execute(sa.text(insert), [dict(zip(names, row, strict=True)) for row in old])
+    upgrade(before_lots)
+    found = sa.select(*(tables.lot.c[name] for name in ("id", "symbol", "quantity", "entry_price", "asset_class")))
+    added = {"portfolio_id": 7, "symbol": "KO", "quantity": 1.0, "entry_price": 1.0, "asset_class": "public"}
+    days = {"entry_date": date(2020, 1, 2), "shares_as_of": date(2022, 12, 28)}
+    with before_lots.begin() as connection:
+        assert connection.execute(found.order_by("id")).all() == [(*row[:4], row[6]) for row in old]
+        assert set(connection.execute(sa.select(tables.lot.c.shares_as_of)).scalars()) == {date(2022, 12, 28)}
+        insert_lot = sa.insert(tables.lot).values(**added, **days).returning(tables.lot.c.id)
+        assert connection.execute(insert_lot).scalar_one() == 10
+        assert connection.execute(sa.text("SELECT count(*) FROM lot_factor_exposure")).scalar_one() == 0
 
 
 def test_any_change_of_another_process_gives_another_state(database: Database) -> None:
