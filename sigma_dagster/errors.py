@@ -15,3 +15,11 @@ class WorkersError(RuntimeError):
 
 class BrokenHomeError(RuntimeError):
     """Dagster's files in SIGMA_HOME cannot be used as they are; the message says which, and what repairs them."""
+
+
+class BackupError(ValueError):
+    """A backup that cannot be made or restored; nothing was replaced."""
+
+
+class PruneError(ValueError):
+    """Sessions that cannot be dropped now; nothing was."""

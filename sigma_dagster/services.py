@@ -19,6 +19,7 @@ from resources.database.quota import DatabaseMeter
 from resources.sources.base import Estimate, PriceSource, changed
 from resources.sources.chain import estimates, members
 from resources.sources.registry import live_sources, price_sources
+from sigma_dagster.errors import BrokenHomeError
 from sigma_dagster.planning import planner
 from sigma_dagster.planning.planner import Force, WorkPlan, target_sessions
 from sigma_dagster.settings import FIRST_START, Settings, SettingsError
@@ -62,7 +63,9 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings) -> "Services":
-        """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError."""
+        """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError, BrokenHomeError."""
+        if settings.restoring.exists():
+            raise BrokenHomeError(f"{settings.home}: a restore was interrupted. Run it again: sigma db restore FILE")
         database = Database(settings.database_url)
         options = replace(settings.source_options, meter=DatabaseMeter(database))
         return cls(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from resources import calendar
+from resources.secret_files import read_secret
 from resources.sources.options import SourceOptions
 from resources.sqlite import sqlite_url
 from resources.symbols import SYMBOL, canonical
@@ -28,7 +29,20 @@ _POSIX_ZONE = re.compile(
     r"([A-Za-z]{3,}|<[\w+-]{3,}>)[+-]?\d{1,3}(:\d\d){0,2}(([A-Za-z]{3,}|<[\w+-]{3,}>)[\w+:,./-]*)?"
 )
 
+_MAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+#: Each may stand in a file instead, which the variable of its name and this ending names (`secret_file`).
+SECRETS = (
+    "ALPHAVANTAGE_API_KEY",
+    "SIGMA_TIINGO_KEY",
+    "SIGMA_DATABASE_URL",
+    DAGSTER_DATABASE_URL,
+    "SIGMA_ALERT_WEBHOOK",
+    "SIGMA_ALERT_SMTP_URL",
+)
 
 
 class SettingsError(ValueError):
@@ -47,12 +61,28 @@ def parse_date(text: str) -> date:
 
 
 @dataclass(frozen=True)
+class Alerts:
+    """Whom a failed run is told; nobody, unless a webhook or an address for mail is set."""
+
+    webhook: str = field(default="", repr=False)  # takes JSON by POST
+    mail_to: tuple[str, ...] = ()
+    mail_from: str = ""
+    smtp_url: str = field(default="", repr=False)  # smtp://user:password@host:port, or smtps://
+
+    @property
+    def wanted(self) -> bool:
+        """Say whether anybody is told."""
+        return bool(self.webhook or self.mail_to)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment asks for; README, "Settings", says it in words."""
 
     home: Path
     database_url: sa.URL
     dagster_database_url: sa.URL | None  # Postgres for Dagster's own tables; None: SQLite files in `dagster_home`
+    dagster_database_variable: str  # the one that names it, or the file that holds it
     price_sources: tuple[str, ...]
     source_options: SourceOptions
     factor_model: str  # the name of a built-in model, or the path of a file; empty: the one that suits the sources
@@ -65,6 +95,7 @@ class Settings:
     to_workers: bool  # a broker is named: runs go to the workers that listen to it
     worker_slots: int  # runs that all workers together execute at once
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
+    alerts: Alerts
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -91,6 +122,7 @@ class Settings:
             home=home,
             database_url=database_url,
             dagster_database_url=dagster_database_url,
+            dagster_database_variable=_variable(environment, DAGSTER_DATABASE_URL),
             price_sources=tuple(name.strip() for name in sources.split(",") if name.strip()),
             source_options=_source_options(environment, home / "cache"),
             factor_model=_text(environment, "SIGMA_FACTOR_MODEL", ""),
@@ -103,12 +135,18 @@ class Settings:
             to_workers=to_workers,
             worker_slots=_count(environment, "SIGMA_WORKER_SLOTS", 2),
             ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
+            alerts=_alerts(environment),
         )
 
     @property
     def dagster_home(self) -> Path:
         """Where the Dagster instance keeps its files."""
         return self.home / "dagster"
+
+    @property
+    def restoring(self) -> Path:
+        """A file that is there while a restore puts databases in their place, or since one was interrupted."""
+        return self.home / "restoring"
 
 
 def _source_options(environment: Mapping[str, str], cache: Path) -> SourceOptions:
@@ -118,10 +156,10 @@ def _source_options(environment: Mapping[str, str], cache: Path) -> SourceOption
     return replace(
         default,
         cache=cache,
-        alpha_vantage_key=_text(environment, "ALPHAVANTAGE_API_KEY", ""),
+        alpha_vantage_key=_secret(environment, "ALPHAVANTAGE_API_KEY"),
         alpha_vantage_url=_address(environment, "SIGMA_ALPHA_VANTAGE_URL", default.alpha_vantage_url),
         alpha_vantage_plan=_text(environment, "SIGMA_ALPHA_VANTAGE_PLAN", default.alpha_vantage_plan),
-        tiingo_key=_text(environment, "SIGMA_TIINGO_KEY", ""),
+        tiingo_key=_secret(environment, "SIGMA_TIINGO_KEY"),
         tiingo_url=_address(environment, "SIGMA_TIINGO_URL", default.tiingo_url),
         yahoo_url=_address(environment, "SIGMA_YAHOO_URL", default.yahoo_url),
         price_files=_folder(environment, "SIGMA_PRICE_FILES", "") if files else None,
@@ -141,9 +179,70 @@ def _text(environment: Mapping[str, str], name: str, default: str) -> str:
     return environment.get(name, "").strip() or default
 
 
+def secret_file(name: str) -> str:
+    """Name the variable that names the file of a secret."""
+    return f"SIGMA_{name.removeprefix('SIGMA_')}_FILE"
+
+
+def _variable(environment: Mapping[str, str], name: str) -> str:
+    """Name the variable by which a secret is given: its own, or that of its file; raises SettingsError for both."""
+    file = secret_file(name)
+    if not _text(environment, file, ""):
+        return name
+    if _text(environment, name, ""):
+        raise SettingsError(f"{name} and {file} are both set: unset one of them")
+    return file
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    """Read a secret; no message says more of it than the path of its file."""
+    variable = _variable(environment, name)
+    if variable == name:
+        return _text(environment, name, "")
+    path = _folder(environment, variable, "")
+    try:
+        return read_secret(path).strip()
+    except (OSError, ValueError) as error:
+        told = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError(f"{variable}={path}: {told}; a file that this user can read is needed") from None
+
+
+def _alerts(environment: Mapping[str, str]) -> Alerts:
+    webhook, smtp_url = _secret(environment, "SIGMA_ALERT_WEBHOOK"), _secret(environment, "SIGMA_ALERT_SMTP_URL")
+    if webhook and not _is_address(webhook, ("http", "https")):
+        raise SettingsError("SIGMA_ALERT_WEBHOOK: its form is https://host/path")
+    if smtp_url and not _is_address(smtp_url, ("smtp", "smtps")):
+        raise SettingsError(
+            "SIGMA_ALERT_SMTP_URL: its form is smtp://user:password@host:port, special characters as %XX"
+        )
+    to = _mails(environment, "SIGMA_ALERT_MAIL_TO")
+    sender = _mails(environment, "SIGMA_ALERT_MAIL_FROM")
+    if to and not (smtp_url and len(sender) == 1):
+        raise SettingsError(
+            "SIGMA_ALERT_MAIL_TO: SIGMA_ALERT_SMTP_URL and one address in SIGMA_ALERT_MAIL_FROM are needed"
+        )
+    return Alerts(webhook, to, sender[0] if sender else "", smtp_url)
+
+
+def _is_address(text: str, kinds: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in kinds and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _mails(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+    for each in found:
+        if not _MAIL.fullmatch(each):
+            raise SettingsError(f"{name}: {each!r} is not the address of a mailbox")
+    return found
+
+
 def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.URL | None:
     """Read a database URL; no message repeats more of it than its kind, since the rest may hold a password."""
-    text = _text(environment, name, "")
+    text = _secret(environment, name)
     if not text:
         return None
     kind, found, rest = text.partition("://")

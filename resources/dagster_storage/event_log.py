@@ -142,11 +142,44 @@ class BatchedEventLogStorage(SqlEventLogStorage):
             latest = dict(sorted(made))  # plans after it are of runs that try again
             ids += [number for partition, number, _ in rows if number <= latest.get(partition, 0)]
             found += len(made)
+        self._delete_events(conn, ids)
+        return found
+
+    def _delete_events(self, conn: Connection, ids: Sequence[int]) -> None:
         for start in range(0, len(ids), _IN_A_STATEMENT):
             few = ids[start : start + _IN_A_STATEMENT]
             conn.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(few)))
-            conn.execute(SqlEventLogStorageTable.delete().where(events.id.in_(few)))
-        return found
+            conn.execute(SqlEventLogStorageTable.delete().where(SqlEventLogStorageTable.c.id.in_(few)))
+
+    def forget_partitions_before(self, asset_keys: Sequence[dg.AssetKey], day: str) -> tuple[int, list[str]]:
+        """Delete what is recorded of partitions whose key begins with a date before `day` (YYYY-MM-DD).
+
+        Returns how many events that were, and the runs of which no materialization is left. The newest event of all
+        stays, as in `forget_materializations`.
+        """
+        events, keys = SqlEventLogStorageTable.c, [key.to_string() for key in asset_keys]
+        newest = self.get_maximum_record_id() or 0
+        kinds = events.dagster_event_type.in_([_MADE, _PLANNED])
+        old = (events.asset_key.in_(keys), kinds, events.partition < day, events.id < newest)
+        deleted, run_ids = 0, set[str]()
+        while True:
+            with self.index_transaction() as conn:
+                self._begin_writing(conn, keys)
+                rows = conn.execute(sa.select(events.id, events.run_id).where(*old).limit(BATCH_SIZE)).all()
+                self._delete_events(conn, [number for number, _ in rows])
+            run_ids |= {run_id for _, run_id in rows}
+            deleted += len(rows)
+            if not rows:
+                break
+        for key in asset_keys:
+            self._show_latest(key)
+        return deleted, [run_id for run_id in sorted(run_ids) if not self._has_made(run_id)]
+
+    def _has_made(self, run_id: str) -> bool:
+        events = SqlEventLogStorageTable.c
+        query = sa.select(events.id).where(events.run_id == run_id, events.dagster_event_type == _MADE).limit(1)
+        with self.index_connection() as conn:
+            return conn.execute(query).first() is not None
 
     def _show_latest(self, asset_key: dg.AssetKey) -> None:
         """Make the latest materialization that is left the one that Dagster shows; have it count partitions anew."""
@@ -376,6 +409,16 @@ def forget_materializations(
     if not isinstance(storage, BatchedEventLogStorage) or not partitions:
         return 0
     return storage.forget_materializations(asset_key, partitions, before)
+
+
+def forget_partitions_before(
+    instance: dg.DagsterInstance, asset_keys: Sequence[dg.AssetKey], day: str
+) -> tuple[int, list[str]]:
+    """Delete the records of partitions before a date; see `BatchedEventLogStorage.forget_partitions_before`."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, BatchedEventLogStorage):
+        return 0, []
+    return storage.forget_partitions_before(asset_keys, day)
 
 
 def _materialization(

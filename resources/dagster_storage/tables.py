@@ -25,7 +25,12 @@ from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from sqlalchemy import Connection, Engine, MetaData
 
 from resources.postgres import lock_tables, psycopg2_url
+from resources.releases import OtherReleaseError
+from resources.secret_files import read_secret
 from resources.sqlite import keep_private, lock_file, make_whole, sqlite_url
+
+#: The version of the tables of Dagster 1.13; asking Dagster takes 30 ms.
+HEAD = "29b539ebc72a"
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
@@ -56,7 +61,7 @@ EVENTS = Group(SqlEventLogStorageMetadata, "event_logs", (*EVENT_LOG_DATA_MIGRAT
 def open_sqlite(path: Path, group: Group) -> str:
     """Give the URL of a storage's file, which is made if it is not there, and finished if it is half made.
 
-    Raises TwoVersionsError.
+    Raises TwoVersionsError, OtherReleaseError.
     """
     make_whole(path, lambda new: _make_file(new, group))
     with _engine(sqlite_url(path)).connect() as connection:
@@ -100,8 +105,12 @@ class KeptEngine:
 def open_postgres(url: str | sa.URL) -> str:
     """Give the URL of a database with its driver; what it lacks of the three storages' tables is made, all or nothing.
 
-    Raises TwoVersionsError.
+    A text that is no URL is the path of a file that holds one.
+
+    Raises TwoVersionsError, OtherReleaseError.
     """
+    if isinstance(url, str) and "://" not in url:
+        url = read_secret(Path(url).expanduser()).strip()
     engine = sa.create_engine(psycopg2_url(url), poolclass=sa.NullPool)
     groups = (RUNS, SCHEDULES, EVENTS)
     with engine.connect() as connection:
@@ -111,6 +120,47 @@ def open_postgres(url: str | sa.URL) -> str:
             lock_tables(connection)
             _finish(connection, groups)
     return engine.url.render_as_string(hide_password=False)
+
+
+def other_release(url: sa.URL, found: str) -> OtherReleaseError:
+    """Give the refusal of tables of another release of Dagster."""
+    return OtherReleaseError(url.render_as_string(), found, HEAD, older=is_older(found))
+
+
+def is_older(found: str) -> bool:
+    """Say whether the version of tables is one that Dagster knows, so that it can bring them to its own."""
+    return found in {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+
+
+def make(connection: Connection) -> None:
+    """Make the tables of all three storages, in the caller's transaction."""
+    _make(connection, (RUNS, SCHEDULES, EVENTS))
+
+
+def upgrade_sqlite(path: Path) -> str | None:
+    """Bring a file's tables to this release of Dagster; gives the version they had. Raises OtherReleaseError."""
+    with lock_file(path), _engine(sqlite_url(path)).begin() as connection:
+        return _upgrade(connection)
+
+
+def upgrade_postgres(url: str | sa.URL) -> str | None:
+    """Do the same with a database; gives None for one without tables, which the first opening makes."""
+    with sa.create_engine(psycopg2_url(url), poolclass=sa.NullPool).begin() as connection:
+        lock_tables(connection)
+        return _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> str | None:
+    found = next(iter(_versions(connection)), None)
+    if found in (None, HEAD):
+        return found
+    refusal = other_release(connection.engine.url, found)
+    if not refusal.older:
+        raise refusal
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+    return found
 
 
 def repair_sqlite(path: Path, group: Group) -> None:
@@ -135,9 +185,12 @@ def _make_file(path: Path, group: Group) -> None:
 
 
 def _is_whole(connection: Connection, groups: Sequence[Group]) -> bool:
+    found = _versions(connection)
+    if found - {HEAD}:
+        raise other_release(connection.engine.url, *found)
     present = set(sa.inspect(connection).get_table_names())
     expected = {name for group in groups for name in group.metadata.tables}
-    return len(_versions(connection)) == 1 and expected <= present
+    return found == {HEAD} and expected <= present
 
 
 def _versions(connection: Connection) -> set[str]:
@@ -150,9 +203,8 @@ def _versions(connection: Connection) -> set[str]:
 
 
 def _finish(connection: Connection, groups: Sequence[Group]) -> None:
-    # What another release of Dagster made is for `dagster instance migrate`.
-    if _versions(connection) <= {_newest()}:
-        _make(connection, groups)
+    _versions(connection)  # looked at again under the lock
+    _make(connection, groups)
 
 
 def _make(connection: Connection, groups: Sequence[Group]) -> None:
@@ -167,10 +219,6 @@ def _make(connection: Connection, groups: Sequence[Group]) -> None:
     config = _alembic_config()
     config.attributes["connection"] = connection
     alembic.command.stamp(config, "head", purge=True)
-
-
-def _newest() -> str:
-    return str(ScriptDirectory.from_config(_alembic_config()).get_current_head())
 
 
 def _alembic_config() -> Config:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
-from resources.database.migrate import is_current, upgrade
+from resources.database import migrate
 from resources.postgres import psycopg2_url
 from resources.sqlite import keep_private, make_whole, sqlite_url
 
@@ -28,7 +28,7 @@ _CHANGES = """SELECT current_setting('track_counts'), sum(n_tup_ins), sum(n_tup_
 
 
 class NotReadyError(RuntimeError):
-    """A database that is only read, and is not there or has the tables of another release."""
+    """A database that is only read, and has not been made yet."""
 
     def __init__(self, url: sa.URL, why: str) -> None:
         super().__init__(f"{url.render_as_string()}: {why}; a sigma command, such as sigma portfolios, makes it ready")
@@ -37,22 +37,22 @@ class NotReadyError(RuntimeError):
 
 
 class Database:
-    """The domain database at `url`; it connects, and makes or upgrades its tables, when first used."""
+    """The domain database at `url`; it connects, and makes the tables of an empty one, when first used."""
 
     def __init__(self, url: str | sa.URL, *, read_only: bool = False) -> None:
-        """Name the database; one that is only read is neither made nor upgraded, and its connections cannot write."""
+        """Name the database; one that is only read is not made, and its connections cannot write."""
         self.url = sa.make_url(url)
         self.read_only = read_only
 
     @cached_property
     def engine(self) -> Engine:
-        """The SQLAlchemy engine, its tables at the newest version; raises NotReadyError if it is only read."""
+        """The SQLAlchemy engine; raises OtherReleaseError, or NotReadyError if it is only read and not made."""
         if self.read_only:
             return _open_to_read(self.url)
         if self.url.get_backend_name() == "sqlite":
             return _open_sqlite(self.url)
         engine = sa.create_engine(psycopg2_url(self.url), pool_pre_ping=True)
-        upgrade(engine)
+        migrate.make(engine)
         return engine
 
     def state(self) -> object:
@@ -89,6 +89,24 @@ class Database:
             yield connection
 
 
+def upgrade(url: str | sa.URL) -> str | None:
+    """Bring the tables of a database to this release's version; gives the version it had, None: it was empty.
+
+    Raises OtherReleaseError for a newer one.
+    """
+    made = sa.make_url(url)
+    if made.get_backend_name() != "sqlite":
+        engine = sa.create_engine(psycopg2_url(made), poolclass=sa.NullPool)
+    else:
+        if made.database:
+            make_whole(Path(made.database), _make_file)
+        engine = _sqlite_engine(made)
+    try:
+        return migrate.upgrade(engine)
+    finally:
+        engine.dispose()
+
+
 def _open_to_read(url: sa.URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         engine = sa.create_engine(psycopg2_url(url), pool_pre_ping=True)
@@ -101,8 +119,8 @@ def _open_to_read(url: sa.URL) -> Engine:
         raise NotReadyError(url, "there is no such file")
     else:
         engine = _sqlite_engine(_read_only_url(Path(url.database or "")), pragmas=("query_only=ON",))
-    if not is_current(engine):
-        raise NotReadyError(url, "its tables are not those of this release")
+    if not migrate.is_current(engine):
+        raise NotReadyError(url, "it has no tables")
     return engine
 
 
@@ -113,7 +131,7 @@ def _open_sqlite(url: sa.URL) -> Engine:
     if path and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return _read_only_engine(path)
     engine = _sqlite_engine(url)
-    upgrade(engine)
+    migrate.make(engine)
     if path:
         keep_private(path)
     return engine
@@ -122,7 +140,7 @@ def _open_sqlite(url: sa.URL) -> Engine:
 def _read_only_engine(path: Path) -> Engine:
     """Open a file that this user may read and not write, without the files that SQLite would make beside it."""
     engine = _sqlite_engine(_read_only_url(path), pragmas=())
-    upgrade(engine)
+    migrate.make(engine)
     return engine
 
 
@@ -136,7 +154,7 @@ def _read_only_url(path: Path) -> sa.URL:
 
 def _make_file(path: Path) -> None:
     engine = _sqlite_engine(sqlite_url(path))
-    upgrade(engine)
+    migrate.make(engine)
     engine.dispose()
 
 

@@ -24,3 +24,8 @@ def fix_first_date(connection: Connection, day: date) -> None:
     # Postgres makes a second writer wait for the first one's commit; a writer on SQLite has the database to itself.
     insert = sa.text("INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
     connection.execute(insert, {"name": _FIRST_DATE, "value": day.isoformat()})
+
+
+def move_first_date(connection: Connection, day: date) -> None:
+    """Let the date partitions begin later, after the sessions before `day` were dropped."""
+    connection.execute(sa.update(setting).where(setting.c.name == _FIRST_DATE).values(value=day.isoformat()))

@@ -17,6 +17,7 @@ from assets.model_file import ModelFileError
 from assets.shared.look_back import MissingInputsError
 from resources.calendar import CalendarError
 from resources.database.symbols import RenameError
+from resources.releases import OtherReleaseError
 from resources.sources.base import SourceError, SourceSettingError
 from resources.sources.sample import DamagedSampleError
 from sigma_dagster.analysis.attribution import NoChangeError
@@ -25,7 +26,7 @@ from sigma_dagster.analysis.scenarios import ScenarioError
 from sigma_dagster.analysis.whatif import TradeError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
-from sigma_dagster.errors import BlockFailedError, BrokenHomeError, PortTakenError, WorkersError
+from sigma_dagster.errors import BackupError, BlockFailedError, BrokenHomeError, PortTakenError, PruneError, WorkersError
 from sigma_dagster.planning.planner import NothingToPlanError
 from sigma_dagster.portfolio.holdings import HoldingsError
 from sigma_dagster.services import AsOfError
@@ -46,8 +47,18 @@ _WRONG_INPUT = (
     MetricError,
     NoChangeError,
     ScenarioError,
+    BackupError,
+    PruneError,
 )
-_SAYS_ALL = (SourceError, BrokenHomeError, PortTakenError, WorkersError, DamagedSampleError, ClosedOutputError)
+_SAYS_ALL = (
+    SourceError,
+    BrokenHomeError,
+    OtherReleaseError,
+    PortTakenError,
+    WorkersError,
+    DamagedSampleError,
+    ClosedOutputError,
+)
 _KEPT = "What was committed before is kept; the same command goes on from there"
 
 

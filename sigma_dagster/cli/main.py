@@ -18,6 +18,7 @@ COMMANDS = {
     **dict.fromkeys(("export", "rename", "remove"), "books"),
     **dict.fromkeys(("symbols", "fetch"), "symbols"),
     **dict.fromkeys(("worker", "daemon", "webserver"), "serving"),
+    **dict.fromkeys(("db", "status", "prune"), "operating"),
 }
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
 from sigma_dagster.errors import BrokenHomeError, WorkersError
-from sigma_dagster.settings import BROKER_URL, DAGSTER_DATABASE_URL, Settings
+from sigma_dagster.settings import BROKER_URL, Settings
 
 #: Runs are processes, and each is busy: more at once than cores only take memory.
 _CONCURRENT_RUNS = 2
@@ -124,7 +124,7 @@ def _retries(most: int) -> dict[str, Any]:
 
 def _common(settings: Settings) -> dict[str, Any]:
     return {
-        **(_postgres() if settings.dagster_database_url else _sqlite(settings.dagster_home)),
+        **(_postgres(settings) if settings.dagster_database_url else _sqlite(settings.dagster_home)),
         "local_artifact_storage": {
             "module": "dagster._core.storage.root",
             "class": "LocalArtifactStorage",
@@ -159,9 +159,14 @@ def _sqlite(home: Path) -> dict[str, Any]:
     }
 
 
-def _postgres() -> dict[str, Any]:
+def _postgres(settings: Settings) -> dict[str, Any]:
     def storage(module: str, name: str) -> dict[str, Any]:
-        return {"module": module, "class": name, "config": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}}
+        # The URL, or the path of the file that holds it: neither it nor a password in it is written there.
+        return {
+            "module": module,
+            "class": name,
+            "config": {"postgres_url": {"env": settings.dagster_database_variable}},
+        }
 
     return {
         "run_storage": storage("resources.dagster_storage.runs_postgres", "PostgresRuns"),
