@@ -107,7 +107,7 @@ class AlphaVantageSource:
         if plan == "premium":
             return Estimate(len(symbols), 1, "")
         requests = sum(1 if self._is_fresh(self._noted_events(symbol)) else 3 for symbol in symbols)
-        left = max(0, _A_DAY.requests - self._meter.used(self._account, _DAY))
+        left = self._left_today()
         days = 1 + math.ceil(max(0, requests - left) / _A_DAY.requests)
         note = ""
         if first < calendar.last_sessions(COMPACT, self._today)[0]:
@@ -119,6 +119,13 @@ class AlphaVantageSource:
             first_request = "the first request finds out whether the key is a premium one; this is for a free one"
             return Estimate(requests, days, "; ".join(filter(None, (first_request, note))))
         return Estimate(requests, days, note)
+
+    def requests_left(self) -> int | None:
+        """Give what is left of the day's requests, None for a key without such a limit. Makes no request."""
+        return None if self._plan() == "premium" else self._left_today()
+
+    def _left_today(self) -> int:
+        return max(0, _A_DAY.requests - self._meter.used(self._account, _DAY))
 
     def fetch(self, symbol: str, first: date, last: date) -> list[PriceRow]:  # noqa: ARG002 - an answer has no end
         """Rows of `symbol` from `first` on, and all that come with them: raw prices, dividends and splits.

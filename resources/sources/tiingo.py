@@ -79,6 +79,10 @@ class TiingoSource:
         note = f"{hours} hours at {_AN_HOUR.rule}" if hours > 1 else ""
         return Estimate(len(symbols), max(1, math.ceil(hours / 24)), note)
 
+    def requests_left(self) -> int:
+        """Give what is left of the hour's requests. Makes no request."""
+        return max(0, _AN_HOUR.requests - self._meter.used(self._account, _AN_HOUR.seconds))
+
     def fetch(self, symbol: str, first: date, last: date) -> list[PriceRow]:
         """Rows of `symbol` from `first` to `last`, raw, ascending; the running session is left out.
 

@@ -45,24 +45,25 @@ def check(services: Services) -> Iterator[Look]:
     with services.database.read() as connection:
         pass  # made, if it is not there; of another release it is refused
     for store in both:
-        yield _references(store)
+        yield from _references(store)
     with services.database.read() as connection:
         yield from (_orphans(connection, table) for table in _PRICED)
     with open_instance(services.settings) as instance:
         yield from (_records(services, instance, asset) for asset in ASSETS)
 
 
-def _references(store: Store) -> Look:
-    what = f"foreign keys of {store}"
-    if store.url is None:
-        broken = 0
-        for path in store.present.values():
-            with copies_sqlite.snapshot(path) as connection:
-                broken += len(connection.execute("PRAGMA foreign_key_check").fetchall())
-    else:
+def _references(store: Store) -> Iterator[Look]:
+    for path in store.present.values():
+        with copies_sqlite.snapshot(path) as connection:
+            yield _referring(str(path), len(connection.execute("PRAGMA foreign_key_check").fetchall()))
+    if store.url is not None:
         with copies_postgres.snapshot(store.url) as seen:
-            broken = sum(_broken(seen))
-    return Look(what, f"{broken:,} rows refer to nothing" if broken else "each refers to a row", fault=broken > 0)
+            yield _referring(str(store), sum(_broken(seen)))
+
+
+def _referring(what: str, broken: int) -> Look:
+    told = f"{broken:,} rows refer to nothing" if broken else "each refers to a row"
+    return Look(f"foreign keys of {what}", told, fault=broken > 0)
 
 
 def _broken(connection: Connection) -> Iterator[int]:

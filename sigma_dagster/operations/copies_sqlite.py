@@ -56,7 +56,7 @@ def damage(path: Path) -> str:
 
 
 def take_over(paths: Sequence[Path]) -> None:
-    """End the files' write-ahead logs, which only a single user of a file can; raises BackupError if there is another."""
+    """End the files' write-ahead logs, as only a single user can; raises BackupError if there is another."""
     for i, path in enumerate(paths):
         with closing(sqlite3.connect(path, timeout=1.0)) as connection:
             try:

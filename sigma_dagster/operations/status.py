@@ -1,4 +1,4 @@
-"""How a home is, for whoever watches it: what is missing, waits or failed, and when schedules and daemon last worked."""
+"""How a home is, for whoever watches it: what is missing, waits or failed, and when what runs by itself last did."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _waiting(services: Services) -> dict[str, Any]:
 
 
 def _quota(services: Services, now: datetime) -> list[dict[str, Any]]:
-    """Give what was asked of each source, and what is left where it has a limit over a longer time than a minute."""
+    """Give what was asked of each source, and what is left of its day or hour; None: it has no such limit."""
     with services.database.read() as connection:
         spent = quota.spent(connection, [member.name for member in members(services.source)], now)
     left = {member.name: _left(member) for member in members(services.source)}
@@ -99,7 +99,7 @@ def _quota(services: Services, now: datetime) -> list[dict[str, Any]]:
 
 
 def _left(source: object) -> int | None:
-    """Ask a source how many requests its quota has left; None: it has none, or cannot tell."""
+    """Ask a source; what has no quota has no such method."""
     asked = getattr(source, "requests_left", None)
     return None if asked is None else asked()
 
@@ -114,7 +114,7 @@ def _runs(instance: dg.DagsterInstance, now: datetime) -> dict[str, int]:
 
 
 def _schedules(services: Services, instance: dg.DagsterInstance) -> list[dict[str, Any]]:
-    """Give the last evaluation of each schedule that went well, found it nothing to do or not, and the last that failed."""
+    """Give when each schedule last did well, with something to do or not, and when it last failed."""
     states = {
         state.instigator_name: state for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
     }

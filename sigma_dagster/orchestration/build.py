@@ -11,7 +11,7 @@ from assets.catalogue import ASSETS
 from assets.shared.definition import Frame
 from resources.database.engine import Database
 from resources.database.prices import Reader
-from sigma_dagster.orchestration import reports
+from sigma_dagster.orchestration import alerts, reports
 from sigma_dagster.orchestration.jobs import build_jobs
 from sigma_dagster.orchestration.schedules import build_schedules
 from sigma_dagster.orchestration.sensors import new_portfolio
@@ -28,7 +28,7 @@ def build_defs(services: Services) -> dg.Definitions:
             assets=_assets(services),
             asset_checks=checks.build_checks(live=services.source.latest_session() is None),
             jobs=[*jobs, reports_job],
-            sensors=[new_portfolio(services, jobs), reports.sensor(services, reports_job)],
+            sensors=[new_portfolio(services, jobs), reports.sensor(services, reports_job), *_alerts(services)],
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
@@ -55,6 +55,11 @@ def _database(services: Services) -> dg.ResourceDefinition:
         return services.database
 
     return database
+
+
+def _alerts(services: Services) -> list[dg.SensorDefinition]:
+    wanted = services.settings.alerts
+    return [alerts.sensor(wanted)] if wanted.wanted else []
 
 
 def _reporter(services: Services) -> dg.ResourceDefinition:
