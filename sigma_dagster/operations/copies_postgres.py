@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
@@ -93,7 +94,10 @@ def load(
     for name in there:  # a table after those that it refers to
         if name in tables:
             with (folder / f"{name}.copy").open("rb") as file:
-                cursor.copy_expert(f"COPY {_of(connection, name, tables[name])} FROM STDIN", file)
+                try:
+                    cursor.copy_expert(f"COPY {_of(connection, name, tables[name])} FROM STDIN", file)
+                except psycopg2.DataError:
+                    raise BackupError(f"{name}: the database refuses its rows; nothing was replaced") from None
     for name, last in sequences.items():
         if last is not None:
             connection.execute(

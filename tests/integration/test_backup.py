@@ -252,7 +252,7 @@ def test_a_failure_while_postgres_is_loaded_changes_nothing(
     database = Database(psycopg2_url(url))
     before = contents(database)
     done = home.sigma_here("db", "restore", bad, "--replace", database_url=url)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert contents(database) == before
     database.engine.dispose()

@@ -11,7 +11,7 @@ from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.shared.look_back import price_sessions
 from resources import calendar
 from sigma_dagster.services import Services
-from sigma_dagster.settings import PROJECT, Settings, SettingsError, parse_date
+from sigma_dagster.settings import PROJECT, SECRETS, Settings, SettingsError, parse_date, secret_file
 
 
 def test_without_variables_everything_has_its_default() -> None:
@@ -246,3 +246,46 @@ def test_an_address_has_one_form(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: its form is https://host/path") as caught:
         Settings.from_environment({name: value})
     assert value not in str(caught.value)
+
+
+# --- secrets in files
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
+    """SIGMA_..._FILE is the same as the variable itself; the file's last newline is not part of the secret."""
+    value = {
+        "SIGMA_DATABASE_URL": "postgresql://u:p@h/one",
+        "SIGMA_DAGSTER_DATABASE_URL": "postgresql://u:p@h/two",
+        "SIGMA_ALERT_SMTP_URL": "smtp://u:p@h:25",
+    }.get(name, "https://h/s3cret")
+    file = tmp_path / "secret"
+    file.write_text(f"{value}\n")
+    by_file = Settings.from_environment({secret_file(name): str(file)})
+    given = Settings.from_environment({name: value})
+    assert replace(by_file, dagster_database_variable=given.dagster_database_variable) == given
+    assert by_file != Settings.from_environment({})
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_given_twice_is_refused(tmp_path: Path, name: str) -> None:
+    """Nobody knows which of the two is meant; the message names both variables and no content."""
+    file = tmp_path / "secret"
+    file.write_text("s3cret\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({name: "0ther", secret_file(name): str(file)})
+    assert name in str(caught.value)
+    assert secret_file(name) in str(caught.value)
+    assert not {"s3cret", "0ther"} & set(str(caught.value).split())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfes3cret", b"s3cret" * 20_000])
+def test_a_bad_secret_file_is_named_and_not_shown(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, empty, no text or too large: the variable and the file are named, never what is in it."""
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match="SIGMA_TIINGO_KEY_FILE") as caught:
+        Settings.from_environment({"SIGMA_TIINGO_KEY_FILE": str(file)})
+    assert str(file) in str(caught.value)
+    assert "s3cret" not in str(caught.value)
