@@ -26,7 +26,14 @@ from sigma_dagster.analysis.scenarios import ScenarioError
 from sigma_dagster.analysis.whatif import TradeError
 from sigma_dagster.cli.app import InputError
 from sigma_dagster.cli.output import ClosedOutputError
-from sigma_dagster.errors import BackupError, BlockFailedError, BrokenHomeError, PortTakenError, PruneError, WorkersError
+from sigma_dagster.errors import (
+    BackupError,
+    BlockFailedError,
+    BrokenHomeError,
+    PortTakenError,
+    PruneError,
+    WorkersError,
+)
 from sigma_dagster.planning.planner import NothingToPlanError
 from sigma_dagster.portfolio.holdings import HoldingsError
 from sigma_dagster.services import AsOfError
