@@ -15,7 +15,7 @@ from resources.database.tables import FACTORS
 from resources.sources.registry import live_sources
 from sigma_dagster.analysis import scenarios
 from sigma_dagster.portfolio.holdings import HOLDINGS_HELP
-from sigma_dagster.settings import Settings
+from sigma_dagster.settings import SECRETS, Settings, secret_file
 from tests.support.home import ROOT, Home
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -218,6 +218,7 @@ def test_the_settings_are_those_that_are_read() -> None:
     assert _settings().keys() == asked.names
     sources = [path for name in ("sigma_dagster", "assets", "resources") for path in (ROOT / name).rglob("*.py")]
     spoken = {name for path in sources for name in re.findall(r"\bSIGMA_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    spoken |= {secret_file(name) for name in SECRETS}  # the only names that are made
     assert spoken == {name for name in asked.names if name.startswith("SIGMA_")}
 
 
@@ -258,6 +259,8 @@ DATA = {
     "portfolios": "NAME",
     "scenarios[].moves": "FACTOR",
     "scenarios[].factors": "FACTOR",
+    "missing.rows": "ASSET",
+    "failures": "SOURCE",
 }
 
 
@@ -330,6 +333,14 @@ def test_the_names_of_a_fetch_are_those_of_the_docs(core_home: Home) -> None:
     """Its own, and those of `sigma refresh`."""
     data = json.loads(core_home.sigma_here("fetch", "AAPL", "--json").stdout)
     assert _names(data) == _documented("sigma fetch SYMBOL --json") | _documented("sigma refresh --json")
+
+
+def test_the_names_of_the_state_are_those_of_the_docs(core_home: Home) -> None:
+    """With a symbol that waits, so that there is a longest wait."""
+    with core_home.sql() as connection:
+        values = ("AAPL", "failed", "down", "2022-12-28", "2022-12-29 00:00:00")
+        connection.execute("INSERT INTO pending_fetch VALUES (?, ?, ?, ?, ?)", values)
+    assert _names(json.loads(core_home.sigma_here("status", "--json").stdout)) == _documented("sigma status --json")
 
 
 def test_every_command_with_json_has_its_names_in_the_docs(home: Home) -> None:
