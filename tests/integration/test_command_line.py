@@ -234,7 +234,7 @@ def test_each_command_is_found_where_the_command_line_looks_for_it() -> None:
         (each.name or each.callback.__name__, each.callback) for each in app.registered_commands if each.callback
     ]
     found = {name: callback.__module__.rpartition(".")[2] for name, callback in registered}
-    assert {**found, "symbols": "symbols"} == main.COMMANDS
+    assert {**found, "symbols": "symbols", "db": "operating"} == main.COMMANDS  # groups
 
 
 @pytest.mark.parametrize(
