@@ -1,5 +1,5 @@
 # Needs make and Python 3.11-3.13 with venv; everything else is installed into .venv from the lock files.
-.PHONY: bench bench-scale bench-ui screenshots test-daemon test-faults test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
+.PHONY: audit bench bench-scale bench-ui screenshots test-daemon test-faults test-slow test-workers demo demo-live test dev lint lock install install-yahoo install-workers install-dev
 # Two installs at once would work on one .venv.
 .NOTPARALLEL:
 
@@ -60,6 +60,10 @@ lint: install-dev
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+# Known faults of pinned packages. Asks a database on the network: where the tool or the network is missing, it says so.
+audit: install-dev
+	@sh deploy/audit.sh
 
 # `fewest` keeps one version of each package for all Pythons: golden files depend on one numpy.
 COMPILE := $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --fork-strategy fewest \

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from sigma_dagster.orchestration import webserver
-from sigma_dagster.settings import PROJECT
 
 SECONDS_TO_START = 120
 SECONDS_TO_END = 60
@@ -36,18 +35,19 @@ def free_port() -> int:
 @contextmanager
 def running(environment: Mapping[str, str], port: int, terminal: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Start it in a session of its own, wait until it answers, and end it as Ctrl-C does; its output goes to a file."""
-    command = [str(Path(sys.executable).with_name("sigma")), "dev", "--port", str(port)]
-    with _running(command, environment, port, terminal) as process:
+    with _running(_sigma("dev", port), environment, port, terminal) as process:
         yield process
 
 
 @contextmanager
 def webserver_alone(environment: Mapping[str, str], port: int, terminal: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """The same without the daemon: nothing is computed meanwhile."""
-    options = ["-w", str(PROJECT / "workspace.yaml"), "-h", webserver.HOST, "-p", str(port), "--log-level", "warning"]
-    command = [sys.executable, "-m", "sigma_dagster.orchestration.dev", "serve", *options]
-    with _running(command, environment, port, terminal) as process:
+    with _running(_sigma("webserver", port), environment, port, terminal) as process:
         yield process
+
+
+def _sigma(command: str, port: int) -> list[str]:
+    return [str(Path(sys.executable).with_name("sigma")), command, "--port", str(port)]
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from resources.symbols import canonical
 from sigma_dagster.analysis import attribution, scenarios
 from sigma_dagster.analysis import risk as risks
 from sigma_dagster.analysis import stress as stresses
+from sigma_dagster.services import refuse_interrupted_restore
 from sigma_dagster.settings import Settings
 
 #: The type of each column of the tables; the views have columns of the same names.
@@ -43,6 +44,7 @@ _ALSO_DATES = ("first_entry", "from", "to")
 @contextmanager
 def _reading() -> Iterator[tuple[Connection, FactorModel]]:
     settings = Settings.from_environment(os.environ)
+    refuse_interrupted_restore(settings)
     database = Database(settings.database_url, read_only=True)
     try:
         with database.read() as connection:

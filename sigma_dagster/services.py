@@ -47,6 +47,12 @@ class LackingProxiesError(SettingsError):
         return "\n".join([f"{what}. Add them, or type one of these, and the command again:", *lines])
 
 
+def refuse_interrupted_restore(settings: Settings) -> None:
+    """Raise BrokenHomeError for a home with some databases of a backup and some of its own."""
+    if settings.restoring.exists():
+        raise BrokenHomeError(f"{settings.home}: a restore was interrupted. Run it again: sigma db restore FILE")
+
+
 @dataclass(frozen=True)
 class Services:
     """The parts, made once a process."""
@@ -64,8 +70,7 @@ class Services:
     @classmethod
     def of(cls, settings: Settings) -> "Services":
         """Make the parts that the settings ask for; raises SourceSettingError, ModelFileError, BrokenHomeError."""
-        if settings.restoring.exists():
-            raise BrokenHomeError(f"{settings.home}: a restore was interrupted. Run it again: sigma db restore FILE")
+        refuse_interrupted_restore(settings)
         database = Database(settings.database_url)
         options = replace(settings.source_options, meter=DatabaseMeter(database))
         return cls(

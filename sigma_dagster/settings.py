@@ -29,6 +29,10 @@ _POSIX_ZONE = re.compile(
     r"([A-Za-z]{3,}|<[\w+-]{3,}>)[+-]?\d{1,3}(:\d\d){0,2}(([A-Za-z]{3,}|<[\w+-]{3,}>)[\w+:,./-]*)?"
 )
 
+#: RFC 1123: labels of letters, digits and `-`, 253 characters in all; container names have `_` too.
+_HOST = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)*")
+_LONGEST_HOST = 253
+
 _MAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -134,7 +138,7 @@ class Settings:
             stress=_text(environment, "SIGMA_STRESS", ""),
             to_workers=to_workers,
             worker_slots=_count(environment, "SIGMA_WORKER_SLOTS", 2),
-            ui_hosts=tuple(name.lower() for name in _names(environment, "SIGMA_UI_HOSTS")),
+            ui_hosts=_hosts(environment, "SIGMA_UI_HOSTS"),
             alerts=_alerts(environment),
         )
 
@@ -326,6 +330,17 @@ def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
         if not SYMBOL.fullmatch(each):
             raise SettingsError(f"{name}: {each!r} is not a symbol; symbols separated by commas are needed")
     return names
+
+
+def _hosts(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip().lower() for part in environment.get(name, "").split(",") if part.strip())
+    for each in hosts:
+        if len(each) > _LONGEST_HOST or not _HOST.fullmatch(each):
+            raise SettingsError(
+                f"{name}: {each!r} is not the name of a host; names such as risk.example.com, separated by commas and "
+                "without port, are needed"
+            )
+    return hosts
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -5,6 +5,7 @@ machine that is empty, or reaches its server over the network, does not have. Th
 migrations, so that a restored database is one that this program made.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,15 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from resources.postgres import psycopg2_url
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.errors import BackupError
 
 #: Less than Postgres waits before it looks for a deadlock: of two that wait for each other, the backup gives way.
 _LOCK_MILLISECONDS = 500
 _ATTEMPTS = 60
+#: A session that was just ended is seen for a moment: so often it is looked for, with a pause in seconds.
+_LOOKS = 20
+_PAUSE = 0.1
 _VERSION = "alembic_version"
 
 
@@ -79,6 +84,24 @@ def copy(seen: Connection, folder: Path) -> dict[str, Any]:
         sa.text("SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = current_schema()")
     )
     return {"tables": tables, "sequences": dict(found.all())}
+
+
+def refuse_others(connection: Connection) -> None:
+    """Raise BackupError while other sessions are connected, such as a web server that would mix old rows with new."""
+    others = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'"
+    )
+    for _ in range(_LOOKS):
+        count = connection.execute(others).scalar_one()
+        connection.rollback()  # the server shows a transaction the same sessions all the time
+        if not count:
+            return
+        time.sleep(_PAUSE)
+    raise BackupError(
+        f"{connection.engine.url.database} has {counted(count, 'other session')}: end make dev, the workers, and all "
+        "other commands and clients first"
+    )
 
 
 def load(

@@ -151,6 +151,7 @@ def _replace(settings: Settings, targets: tuple[Store, Store], manifest: Mapping
             if store.url is not None:
                 connections.append(open_ones.enter_context(copies_postgres.engine(store.url).connect()))
                 told = manifest[store.name]
+                copies_postgres.refuse_others(connections[-1])
                 _make_tables(store, connections[-1], told["version"])
                 copies_postgres.load(connections[-1], folder / store.name, told["tables"], told["sequences"])
         copies_sqlite.take_over([file for store in targets for file in store.present.values()])

@@ -5,10 +5,11 @@ What is told is the run, its job, what it worked on and its error; no setting, a
 
 import smtplib
 import socket
+import ssl
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import dagster as dg
 
@@ -89,14 +90,23 @@ def _mail(alerts: Alerts, told: Mapping[str, Any]) -> list[str]:
     message["From"], message["To"] = alerts.mail_from, ", ".join(alerts.mail_to)
     message.set_content("\n".join(f"{name}: {value}" for name, value in told.items() if name != "text"))
     parts = urlsplit(alerts.smtp_url)
-    kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
     try:
-        with kind(parts.hostname or "", parts.port or 0, timeout=_SECONDS) as server:
-            if parts.scheme == "smtp" and server.has_extn("starttls"):
-                server.starttls()
+        with _connected(parts) as server:
             if parts.username:
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             server.send_message(message)
     except (smtplib.SMTPException, OSError) as error:
         return [f"the mail server did not take the mail ({type(error).__name__})"]
     return []
+
+
+def _connected(parts: SplitResult) -> smtplib.SMTP:
+    """Connect; a password goes to a server with a valid certificate alone, whether it is asked for TLS or offers it."""
+    host, port, tls = parts.hostname or "", parts.port or 0, ssl.create_default_context()
+    if parts.scheme == "smtps":
+        return smtplib.SMTP_SSL(host, port, timeout=_SECONDS, context=tls)
+    server = smtplib.SMTP(host, port, timeout=_SECONDS)
+    server.ehlo_or_helo_if_needed()
+    if parts.username or server.has_extn("starttls"):
+        server.starttls(context=tls)
+    return server

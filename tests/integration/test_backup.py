@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from resources.database.engine import Database
 from resources.postgres import psycopg2_url
+from sigma_dagster import api
+from sigma_dagster.errors import BrokenHomeError
 from sigma_dagster.operations.restore import restore
 from sigma_dagster.settings import Settings
 from tests.support.contents import contents
@@ -180,8 +182,11 @@ def test_a_restore_under_a_running_command_is_refused(core_home: Home, tmp_path:
     assert core_home.sigma_here("db", "check").returncode == 0
 
 
-def test_an_interrupted_restore_is_seen_and_finished(core_home: Home, tmp_path: Path) -> None:
-    """Killed while databases are put in their place: every command says what to run, and that makes it whole."""
+def test_an_interrupted_restore_is_seen_and_finished(
+    core_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while databases are put in their place: every command, and the API, says what to run, and that makes it
+    whole."""
     file = tmp_path / "core.tar"
     assert core_home.sigma_here("db", "backup", file).returncode == 0
     before = core_home.rows()
@@ -190,6 +195,9 @@ def test_an_interrupted_restore_is_seen_and_finished(core_home: Home, tmp_path: 
     for arguments in (["portfolios"], ["refresh"], ["status"]):
         done = core_home.sigma_here(*arguments)
         assert (done.returncode, "sigma db restore" in done.stderr) == (1, True)
+    monkeypatch.setenv("SIGMA_HOME", str(core_home.path))
+    with pytest.raises(BrokenHomeError, match="a restore was interrupted"):
+        api.portfolios()
     assert core_home.sigma_here("db", "restore", file).returncode == 0
     assert core_home.rows() == before
 
@@ -224,6 +232,11 @@ def test_postgres_on_an_empty_server(
     assert done.returncode == 0, done.stderr
     again = empty.sigma_here("db", "restore", file, **new)
     assert (again.returncode, "--replace" in again.stderr) == (2, True)
+    grown = contents(other)  # and `other` stays connected, as a web server would
+    done = empty.sigma_here("db", "restore", file, "--replace", **new)
+    assert (done.returncode, "1 other session" in done.stderr) == (2, True)
+    assert contents(other) == grown
+    other.engine.dispose()
     done = empty.sigma_here("db", "restore", file, "--replace", **new)
     assert done.returncode == 0, done.stderr
     assert contents(one) == contents(other)

@@ -1,22 +1,30 @@
 """Pruning, the state of a home, alerts and the roles of Postgres: what keeps a home going for years."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope
 
+from benchmarks.web import free_port
 from resources.database.engine import Database
 from resources.postgres import psycopg2_url
 from sigma_dagster.orchestration import alerts
 from sigma_dagster.orchestration.alerts import AlertError
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.settings import Alerts
+from tests.support.certificate import make_certificate
 from tests.support.home import CORE, ROOT, Home
 from tests.support.ui import asked_here, bars
 
@@ -166,6 +174,71 @@ def test_an_alert_that_is_not_taken_says_so_without_the_address() -> None:
         alerts.send(Alerts(webhook=address), {"run_id": "1", "job": "nightly"})
     assert "s3cret" not in str(caught.value)
     assert "did not answer" in str(caught.value)
+
+
+class Mailbox:
+    """A mail server that takes mail from who logs in."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+
+    async def handle_DATA(self, _server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 - its name there
+        assert session.authenticated
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 taken"
+
+
+@contextmanager
+def mail_server(folder: Path) -> Iterator[tuple[str, list[EmailMessage]]]:
+    """Its address, with a password that has special characters, and what it took; it offers TLS, and asks for it."""
+    make_certificate(folder, "localhost")
+    mailbox, tls = Mailbox(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+    def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, given: Any) -> AuthResult:
+        return AuthResult(success=(given.login, given.password) == (b"ann", b"p@ss/w:rd"))
+
+    options = {"authenticator": login, "auth_required": True, "tls_context": tls}
+    controller = Controller(mailbox, hostname="localhost", port=free_port(), **options)
+    controller.start()
+    try:
+        yield f"smtp://ann:p%40ss%2Fw%3Ard@localhost:{controller.port}", mailbox.mails
+    finally:
+        controller.stop()
+
+
+TOLD = {"text": "x", "run_id": "0123456789abcdef", "job": "nightly", "error": "the disk is on fire: caf\u00e9"}
+
+
+def to_mail(address: str) -> Alerts:
+    return Alerts(mail_to=("a@example.com", "b@example.com"), mail_from="s@example.com", smtp_url=address)
+
+
+def test_a_mail_is_sent_of_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a mail server with TLS and a login: sender, every recipient, the run in the subject and its error."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    with mail_server(tmp_path) as (address, mails):
+        alerts.send(to_mail(address), TOLD)
+    (mail,) = mails
+    assert (mail["From"], mail["To"]) == ("s@example.com", "a@example.com, b@example.com")
+    assert mail["Subject"] == "sigma: run 01234567 of nightly failed"
+    assert "error: the disk is on fire: caf\u00e9" in mail.get_content()
+
+
+def test_a_mail_that_is_not_taken_says_so_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that nobody vouches for, a wrong password, and a server that is gone: nothing is sent, and the
+    password goes to nobody else."""
+    with mail_server(tmp_path) as (address, mails):
+        with pytest.raises(AlertError, match="SSLCertVerificationError"):
+            alerts.send(to_mail(address), TOLD)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        wrong = to_mail(address.replace("p%40ss", "s3cret"))
+        with pytest.raises(AlertError, match="did not take the mail") as caught:
+            alerts.send(wrong, TOLD)
+    with pytest.raises(AlertError) as gone:
+        alerts.send(wrong, TOLD)
+    assert "s3cret" not in f"{caught.value} {gone.value}"
+    assert mails == []
 
 
 def test_alerts_are_off_by_default(home: Home) -> None:

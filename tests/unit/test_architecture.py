@@ -65,3 +65,16 @@ def test_no_room_imports_itself_by_way_of_another() -> None:
         last = {room for room in {o for others in following.values() for o in others} if room not in following}
         assert last, f"a circle among {sorted(following)}"
         following = {room: others - last for room, others in following.items() if others - last}
+
+
+def test_the_places_inside_dagster_are_listed() -> None:
+    """docs/operations.md names the files that use Dagster's inside, all of them and no other, and tests that are there:
+    who upgrades Dagster looks there."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    inside = re.compile(r"dagster\._|(from|import) dagster_(celery|graphql|postgres|shared|webserver)\b")
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    using = {str(path.relative_to(ROOT)) for path in sources if inside.search(path.read_text(encoding="utf-8"))}
+    assert set(re.findall(r"`((?:sigma_dagster|assets|resources)/[\w/]+\.py)`", page)) == using
+    tests = set(re.findall(r"`(test_\w+\.py)`", page))
+    assert len(tests) > 10
+    assert tests <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}

@@ -16,7 +16,16 @@ from tests.support.home import Home
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sigma_dagster", "assets", "resources")
 TOP_LEVEL = {
-    *("CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "README.md", "pyproject.toml", "workspace.yaml"),
+    *(
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "NOTICE",
+        "README.md",
+        "pyproject.toml",
+        "workspace.yaml",
+    ),
     *("assets", "benchmarks", "deploy", "docs", "examples", "resources", "sigma_dagster", "tests"),
 }
 
@@ -157,3 +166,17 @@ def test_benchmarks_stand_without_the_tests() -> None:
     imports = re.compile(r"^\s*(from|import) tests\b", flags=re.MULTILINE)
     found = [path.name for path in (ROOT / "benchmarks").rglob("*.py") if imports.search(path.read_text())]
     assert found == []
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_lint() -> None:
+    """What passes before a commit passes in CI: the same tools with the same options, and no address of others."""
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert lint
+    made = {
+        line.split()[0]: set(line.split()[1:]) for line in re.findall(r"@\$\(BIN\)/(.*)", lint[1].replace(" .", ""))
+    }
+    repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repo["repo"] for repo in repos] == ["local"]
+    entries = [hook["entry"].split() for repo in repos for hook in repo["hooks"]]
+    assert {entry[0] for entry in entries} == {f".venv/bin/{tool}" for tool in made}
+    assert len(entries) == len(re.findall("@", lint[1]))

@@ -1,5 +1,6 @@
 """The settings: every variable has a default, a rule, and a message that names it."""
 
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_variables_are_read() -> None:
     assert made.database_url == sa.make_url("postgresql://u:p@h/d")
     assert made.price_sources == ("folder", "sample")
     assert (made.as_of, made.start_date, made.history_sessions) == (date(2022, 6, 30), date(2020, 1, 2), 20)
+
+
+def test_the_ui_has_hosts_with_the_names_of_hosts() -> None:
+    """The README's own example and longer names are taken: a host is no symbol of 15 characters."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (example,) = set(re.findall(r"SIGMA_UI_HOSTS=([\w.-]+)", readme))
+    names = (example, "a-very-long-name.of-a-host.internal.example.com", "10.0.0.7")
+    assert Settings.from_environment({"SIGMA_UI_HOSTS": ", ".join(names).upper()}).ui_hosts == names
+
+
+@pytest.mark.parametrize("value", ["https://risk.example.com", "risk.example.com:443", "a b", "-x", "x" * 300, "*"])
+def test_what_is_no_host_is_refused(value: str) -> None:
+    """The message names the variable, the value and the form."""
+    with pytest.raises(SettingsError, match=r"SIGMA_UI_HOSTS: .* is not the name of a host"):
+        Settings.from_environment({"SIGMA_UI_HOSTS": value})
 
 
 def test_a_variable_set_to_nothing_is_not_set() -> None:
