@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from resources.database import tables
 
-#: A key of an asset, with all of its sessions.
-Cell = tuple[str, str]
+#: What one run claims at a time: an asset and a key, with all sessions.
+Part = tuple[str, str]
 
 
 class ClaimedError(RuntimeError):
@@ -35,10 +35,10 @@ def hosts(connection: Connection) -> dict[str, str]:
     return {row.run_id: row.host for row in rows}
 
 
-def claim(connection: Connection, run_id: str, cells: Iterable[Cell]) -> None:
-    """Claim the cells, all or none, for a run that is noted; raises ClaimedError. In a transaction of its own."""
+def claim(connection: Connection, run_id: str, parts: Iterable[Part]) -> None:
+    """Claim the parts, all or none, for a run that is noted; raises ClaimedError. In a transaction of its own."""
     # In one order for all: of two that claim the same, one waits for the other, and never each for the other.
-    rows = [{"asset": asset, "key": key, "run_id": run_id} for asset, key in sorted(set(cells))]
+    rows = [{"asset": asset, "key": key, "run_id": run_id} for asset, key in sorted(set(parts))]
     try:
         connection.execute(sa.insert(tables.claim), rows)
     except sa.exc.IntegrityError as error:

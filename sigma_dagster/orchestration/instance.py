@@ -101,10 +101,12 @@ def _on_workers(settings: Settings) -> dict[str, Any]:
 
 
 #: A worker that is busy must not reserve the next block while another idles; and nothing but JSON crosses the broker.
+#: A run that is sent waits a minute for the broker: one that failed would be asked for again only after some.
 _CELERY = {
     "worker_prefetch_multiplier": 1,
     "worker_disable_prefetch": True,
     "broker_connection_retry_on_startup": True,
+    "task_publish_retry_policy": {"max_retries": 60, "interval_start": 1, "interval_step": 0, "interval_max": 1},
     "task_serializer": "json",
     "result_serializer": "json",
     "accept_content": ["json"],

@@ -95,19 +95,19 @@ FAULTS = {
 class Vendor:
     """A vendor's server; `with Vendor() as vendor:` starts and stops it."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self.asked: list[Asked] = []
         self._once: dict[str, deque[Reply]] = {}
         self._always: dict[str, Reply] = {}
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server = _Server((host, port), _Handler)
         self._server.vendor = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return "http://{}:{}".format(*self._server.server_address)
 
     def say(self, symbol: str, *replies: Reply, always: Reply | None = None) -> None:
         """Answer requests for a symbol (`*`: for any) with these, one each, and then with `always`, if given."""

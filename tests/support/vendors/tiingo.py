@@ -23,8 +23,8 @@ RUN_OVER = Reply(200, b"Error: You have run over your hourly request allocation.
 class Tiingo(Vendor):
     """Takes one key in the header, and gives the sessions asked for."""
 
-    def __init__(self, market: Market, key: str, *, an_hour: int = 0) -> None:
-        super().__init__()
+    def __init__(self, market: Market, key: str, *, an_hour: int = 0, host: str = "127.0.0.1") -> None:
+        super().__init__(host=host)
         self.market = market
         self.key = key
         self._an_hour = an_hour
