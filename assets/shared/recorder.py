@@ -77,7 +77,7 @@ class Recorder:
         register_keys(context.instance, self._dimension, list(dict.fromkeys(cell.key for cell in cells)))
         partitions = [(self._partition(cell), cell.metadata) for cell in cells]
         # A process that was cut off and is back: its run was given up, and another may have recorded the same.
-        run = context.instance.get_run_by_id(context.run_id)
+        run = context.instance.get_run_by_id(context.run.run_id)
         once = once or (run is not None and run.is_finished)
         record_materializations(
             context.instance, context.run, context.asset_key, partitions, tags=self._tags, once=once

@@ -18,7 +18,8 @@ from sigma_dagster.settings import Settings
 
 
 def _say(sender: Any, **_: Any) -> None:
-    print(f"Worker {sender.hostname} is ready; Ctrl-C ends it after the runs it has", file=sys.stderr, flush=True)  # noqa: T201
+    ending = "SIGTERM ends it after the runs it has, Ctrl-C hands them to others"
+    print(f"Worker {sender.hostname} is ready; {ending}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _make() -> Any:

@@ -43,7 +43,8 @@ SETTINGS = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01", "SI
 BLOCKS = 8
 QUEUED, SENT, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 DONE, FAILED, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
-TERMINATE = """mutation End($id: String!) { terminateRun(runId: $id) { __typename } }"""
+TERMINATE = """mutation End($id: String!) { terminateRun(runId: $id) { __typename
+    ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
 CONFIGURATION = """{ instance { info runLauncher { name } } }"""
 
 Tell = Callable[[str], None]
@@ -355,7 +356,7 @@ def test_runs_that_are_ended_in_the_ui_are_canceled_and_stay_so(installation: Cl
         for run in [_runs(installation, state)[0] for state in states]:
             began = time.monotonic()
             told = ask(installation.port, TERMINATE, {"id": run.run_id})
-            assert told["terminateRun"]["__typename"] == "TerminateRunSuccess"
+            assert told["terminateRun"] == {"__typename": "TerminateRunSuccess"}
             wait_for(lambda run_id=run.run_id: _run(installation, run_id).is_finished, 40, "the run has ended")
             seconds.append(time.monotonic() - began)
     _add(installation, HELD[6], name="other")

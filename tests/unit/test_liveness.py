@@ -147,20 +147,20 @@ def test_a_postgres_lock_outlives_no_connection(postgres_with_tables: Callable[[
 # --- claims, in the database
 
 
-def test_of_many_that_claim_at_once_one_gets_each_cell(services: Services) -> None:
-    """Askers in the same millisecond: the database lets one of them have a cell, and nobody waits for ever."""
+def test_of_many_that_claim_at_once_one_gets_each_part(services: Services) -> None:
+    """Askers in the same millisecond: the database lets one of them have a part, and nobody waits for ever."""
     runs = [f"run {number}" for number in range(8)]
     for run_id in runs:
         hold(services, run_id)
     start = threading.Barrier(len(runs))
 
     def ask(number: int) -> bool:
-        # Each shares half of its cells with the next, in an order of its own.
-        cells = [("daily_prices", f"S{(number * 10 + i) % 80}") for i in range(20)]
+        # Each shares half of its parts with the next, in an order of its own.
+        parts = [("daily_prices", f"S{(number * 10 + i) % 80}") for i in range(20)]
         start.wait()
         try:
             with services.database.write() as connection:
-                executions.claim(connection, runs[number], cells[:: (-1) ** number])
+                executions.claim(connection, runs[number], parts[:: (-1) ** number])
         except ClaimedError:
             return False
         return True
@@ -176,7 +176,7 @@ def test_of_many_that_claim_at_once_one_gets_each_cell(services: Services) -> No
 
 
 def test_a_claim_is_whole_or_none(services: Services) -> None:
-    """A run that is refused one cell has none of the others either."""
+    """A run that is refused one part has none of the others either."""
     with alive(services, "first"), alive(services, "second"):
         with services.database.write() as connection:
             executions.claim(connection, "first", [("daily_prices", "KO")])
