@@ -113,11 +113,12 @@ def request_blocks(
     onboarding: Mapping[str, Any],
     launched_by: str,
 ) -> Verdict:
-    """Request a run for each block that nobody computes and that did not fail a short while ago.
+    """Request a run for each block that nobody computes, and that did not fail and was not ended a short while ago.
 
     `busy` are the runs that were in progress before the blocks were planned.
     """
     verdict = Verdict()
+    ended = _ended_lately(instance, now) if blocks else []
     for block in blocks:
         what = f"{block.size} {block.span}"
         name = _fingerprint(block)
@@ -126,6 +127,10 @@ def request_blocks(
             verdict.skipped.append(f"{what}: run {others[0].run_id[:8]} is in progress")
         elif _failed_lately(instance, name, now):
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
+        elif stopped := [run for run, other in ended if block.overlaps(other)]:
+            verdict.skipped.append(
+                f"{what}: run {stopped[0].run_id[:8]} was ended less than {COOL_DOWN.seconds // 60} minutes ago"
+            )
         else:
             request.register(instance, block)
             tags = request.run_tags(block, onboarding=onboarding, launched_by=launched_by)
@@ -256,9 +261,16 @@ def _fingerprint(block: Block) -> str:
 
 
 def _failed_lately(instance: dg.DagsterInstance, name: str, now: datetime) -> bool:
-    failed = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
-        tags={BLOCK_TAG: name},
-        updated_after=now - COOL_DOWN,
-    )
+    statuses = [dg.DagsterRunStatus.FAILURE]
+    failed = dg.RunsFilter(statuses=statuses, tags={BLOCK_TAG: name}, updated_after=now - COOL_DOWN)
     return bool(instance.get_runs(failed, limit=1))
+
+
+def _ended_lately(instance: dg.DagsterInstance, now: datetime) -> list[tuple[dg.DagsterRun, Block]]:
+    """Give the runs that somebody ended in the UI a short while ago, with their blocks.
+
+    Whatever block a key of theirs is in by now, it is left alone: what such a run had stored groups the rest anew.
+    """
+    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.CANCELED], updated_after=now - COOL_DOWN)
+    runs = [run for run in instance.get_runs(ended) if run.tags.get(LAUNCHED_BY_TAG) != LAUNCHED_BY_COMMAND]
+    return [(run, block) for run in runs if (block := claims.block_of(run, instance))]

@@ -43,8 +43,11 @@ SETTINGS = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01", "SI
 BLOCKS = 8
 QUEUED, SENT, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 DONE, FAILED, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
-TERMINATE = """mutation End($id: String!) { terminateRun(runId: $id) { __typename
-    ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
+TERMINATE = """mutation End($id: String!, $policy: TerminateRunPolicy) {
+    terminateRun(runId: $id, terminatePolicy: $policy) {
+        __typename ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
+#: The UI ends a run that was sent and has not begun by force, and in no other way.
+POLICIES = {QUEUED: "SAFE_TERMINATE", SENT: "MARK_AS_CANCELED_IMMEDIATELY", STARTED: "SAFE_TERMINATE"}
 CONFIGURATION = """{ instance { info runLauncher { name } } }"""
 
 Tell = Callable[[str], None]
@@ -348,18 +351,19 @@ def test_runs_that_are_ended_in_the_ui_are_canceled_and_stay_so(installation: Cl
     What that one had stored is recorded, and its worker goes on.
     """
     _start_workers(installation, installation.hosts.others[0])  # one, for two slots
-    states, seconds = (QUEUED, SENT, STARTED), []
+    states, seconds = list(POLICIES), []
     with _held_up(installation):
         _add(installation, *HELD[:6])
         wait_for(lambda: _in_the_middle(installation, workers=1), 180, "the worker is in the middle of a block")
         wait_for(lambda: all(_runs(installation, state) for state in states), 60, "one run is in each state")
         for run in [_runs(installation, state)[0] for state in states]:
+            policy = POLICIES[run.status]
             began = time.monotonic()
-            told = ask(installation.port, TERMINATE, {"id": run.run_id})
+            told = ask(installation.port, TERMINATE, {"id": run.run_id, "policy": policy})
             assert told["terminateRun"] == {"__typename": "TerminateRunSuccess"}
             wait_for(lambda run_id=run.run_id: _run(installation, run_id).is_finished, 40, "the run has ended")
             seconds.append(time.monotonic() - began)
-    _add(installation, HELD[6], name="other")
+    _add(installation, *HELD[6:8], name="other")
     wait_for(lambda: _runs(installation, DONE), 120, "the worker has computed something else")
     wait_for(lambda: _is_recorded(installation), 60, "what was stored is recorded")
     assert sorted(run.status.value for run in _runs(installation)) == ["CANCELED"] * len(states) + ["SUCCESS"]

@@ -297,7 +297,7 @@ def test_what_a_run_in_progress_covers_is_not_asked_for_again(sensor: Sensor) ->
     run = sensor.submit(sensor.tick().run_requests[0])
     assert reason(sensor.tick()) == f"6 proxies 2022-12-21..2022-12-28: run {run.run_id[:8]} is in progress"
     sensor.instance.report_run_canceled(run)
-    assert "failed less than" in reason(sensor.tick())
+    assert reason(sensor.tick()).endswith(f": run {run.run_id[:8]} was ended less than 5 minutes ago")
 
 
 def test_other_symbols_do_not_wait_for_a_run_in_progress(core_home: Home) -> None:
@@ -317,6 +317,17 @@ def test_after_a_failure_it_waits(sensor: Sensor) -> None:
     now = datetime.now(UTC)
     assert "failed less than 5 minutes ago" in reason(sensor.tick(now))
     assert len(sensor.tick(now + COOL_DOWN + timedelta(seconds=5)).run_requests) == 1
+
+
+def test_what_a_user_ended_is_not_asked_for_in_another_block(core: Sensor) -> None:
+    """A run that was ended in the UI is left alone for the cool-down, though its keys are grouped with others now."""
+    core.add("one", lots("AMD"))
+    core.instance.report_run_canceled(core.submit((core.tick().run_requests or ())[0]))
+    core.add("two", lots("MU"))
+    now = datetime.now(UTC)
+    assert "was ended less than 5 minutes ago" in reason(core.tick(now))
+    (request,) = core.tick(now + COOL_DOWN + timedelta(seconds=5)).run_requests or ()
+    assert request.run_config["ops"]["daily_prices"]["config"]["keys"] == ["AMD", "MU"]
 
 
 def test_other_work_on_the_same_keys_and_sessions_does_not_wait(core: Sensor) -> None:
