@@ -373,11 +373,11 @@ def test_runs_that_are_ended_in_the_ui_are_canceled_and_stay_so(installation: Cl
     assert max(seconds) < 5
 
 
-@pytest.mark.parametrize("reaches", ["the worker", "its runs too"])
+@pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C"])
 def test_a_worker_that_is_asked_to_end_loses_no_block(
-    reaches: str, installation: Cluster, workers: list[Process], home: Home
+    how: str, installation: Cluster, workers: list[Process], home: Home
 ) -> None:
-    """As on a deploy. SIGTERM has the worker finish its block; a run that gets it too is given to another worker."""
+    """As on a deploy. SIGTERM has it finish its block; Ctrl-C reaches the run too, which another worker takes over."""
     if not installation.hosts.apart:
         pytest.skip("needs root: hosts have names of their own")
     with _held_up(installation):
@@ -385,7 +385,10 @@ def test_a_worker_that_is_asked_to_end_loses_no_block(
         wait_for(lambda: _in_the_middle(installation), 180, "both workers are in the middle of a block")
         ours = _on(installation, "worker1")
         asked = workers[0]
-        (os.kill if reaches == "the worker" else os.killpg)(asked.pid, signal.SIGTERM)
+        if how == "SIGTERM":
+            asked.terminate()
+        else:
+            os.killpg(asked.pid, signal.SIGINT)
         time.sleep(3)
         assert asked.poll() is None
     assert asked.wait(60) == 0
@@ -393,7 +396,7 @@ def test_a_worker_that_is_asked_to_end_loses_no_block(
     wait_for(lambda: _is_complete(installation), 300, "everything is computed")
     of_it = [run.run_id for run in _runs(installation) if run.tags.get(HOST_TAG) == "worker1"]
     assert of_it == [ours]  # it took no other
-    assert ended == (DONE if reaches == "the worker" else FAILED)
+    assert ended == (DONE if how == "SIGTERM" else FAILED)
     _assert_all_is_right(installation, home)
 
 
