@@ -6,6 +6,11 @@ from pathlib import Path
 _MOST_BYTES = 65_536
 
 
+def read_url(text: str) -> str:
+    """Give a URL; a text that is none is the path of a file that holds one. Raises as `read_secret` does."""
+    return text if "://" in text else read_secret(Path(text).expanduser()).strip()
+
+
 def read_secret(path: Path) -> str:
     """Give a file's text without its last newline; raises OSError, and ValueError naming a rule, never the text."""
     with path.open("rb") as file:

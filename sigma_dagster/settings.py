@@ -44,6 +44,7 @@ SECRETS = (
     "SIGMA_TIINGO_KEY",
     "SIGMA_DATABASE_URL",
     DAGSTER_DATABASE_URL,
+    BROKER_URL,
     "SIGMA_ALERT_WEBHOOK",
     "SIGMA_ALERT_SMTP_URL",
 )
@@ -97,6 +98,7 @@ class Settings:
     preload_symbols: tuple[str, ...]  # computed before anybody holds them
     stress: str  # the path of a file with scenarios; empty: the built-in ones alone
     to_workers: bool  # a broker is named: runs go to the workers that listen to it
+    broker_variable: str  # the one that names it, or the file that holds its address
     worker_slots: int  # runs that all workers together execute at once
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
     alerts: Alerts
@@ -137,6 +139,7 @@ class Settings:
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
             stress=_text(environment, "SIGMA_STRESS", ""),
             to_workers=to_workers,
+            broker_variable=_variable(environment, BROKER_URL),
             worker_slots=_count(environment, "SIGMA_WORKER_SLOTS", 2),
             ui_hosts=_hosts(environment, "SIGMA_UI_HOSTS"),
             alerts=_alerts(environment),
@@ -269,7 +272,7 @@ def _url(environment: Mapping[str, str], name: str, kinds: Sequence[str]) -> sa.
 
 def _names_broker(environment: Mapping[str, str]) -> bool:
     """Say whether a broker is named; no message repeats its address, since it may hold a password."""
-    address = _text(environment, BROKER_URL, "")
+    address = _secret(environment, BROKER_URL)
     parts = urlsplit(address)
     if address and (parts.scheme not in ("redis", "rediss") or not parts.netloc):
         raise SettingsError(f"{BROKER_URL}: its form is redis://:password@host:port/number, or rediss:// with TLS")

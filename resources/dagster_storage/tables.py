@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine, MetaData
 
 from resources.postgres import lock_tables, psycopg2_url
 from resources.releases import OtherReleaseError
-from resources.secret_files import read_secret
+from resources.secret_files import read_url
 from resources.sqlite import keep_private, lock_file, make_whole, sqlite_url
 
 #: The version of the tables of Dagster 1.13; asking Dagster takes 30 ms.
@@ -109,8 +109,8 @@ def open_postgres(url: str | sa.URL) -> str:
 
     Raises TwoVersionsError, OtherReleaseError.
     """
-    if isinstance(url, str) and "://" not in url:
-        url = read_secret(Path(url).expanduser()).strip()
+    if isinstance(url, str):
+        url = read_url(url)
     engine = sa.create_engine(psycopg2_url(url), poolclass=sa.NullPool)
     groups = (RUNS, SCHEDULES, EVENTS)
     with engine.connect() as connection:

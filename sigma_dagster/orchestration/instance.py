@@ -80,7 +80,7 @@ def _on_this_host() -> dict[str, Any]:
 
 def _on_workers(settings: Settings) -> dict[str, Any]:
     """Give how runs are executed: by the workers of the broker. The same for the daemon and for every worker."""
-    address = {"env": BROKER_URL}
+    address = {"env": settings.broker_variable}
     return {
         "run_launcher": {
             "module": "sigma_dagster.runs.launcher",

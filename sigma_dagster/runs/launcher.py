@@ -6,13 +6,17 @@ own result backend says STARTED for ever of a worker that died. Not here: the wo
 
 import os
 import time
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, Self
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
+from resources.secret_files import read_url
 from sigma_dagster.runs import claims, liveness
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
@@ -22,6 +26,12 @@ _SECONDS_TO_DIE = 3
 
 class WorkerLauncher(CeleryRunLauncher):
     """Sends each run to whichever worker is free."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
+        """Make it; the broker, which is the result backend too, is an address or the path of a file that holds it."""
+        address = read_url(config_value["broker"])
+        return super().from_config_value(inst_data, {**config_value, "broker": address, "backend": address})
 
     @cached_property
     def _services(self) -> Services:

@@ -90,9 +90,11 @@ def install(places: Hosts, server: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def to_workers(redis: Redis) -> dict[str, str]:
-    """The settings that send runs to two workers."""
-    return {"SIGMA_BROKER_URL": redis.url, "SIGMA_WORKER_SLOTS": "2"}
+def to_workers(redis: Redis, tmp_path: Path) -> dict[str, str]:
+    """The settings that send runs to two workers; the broker's address, which has a password, stands in a file."""
+    file = tmp_path / "broker"
+    file.write_text(f"{redis.url}\n")
+    return {"SIGMA_BROKER_URL_FILE": str(file), "SIGMA_WORKER_SLOTS": "2"}
 
 
 @pytest.fixture

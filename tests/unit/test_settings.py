@@ -274,13 +274,16 @@ def test_every_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
         "SIGMA_DATABASE_URL": "postgresql://u:p@h/one",
         "SIGMA_DAGSTER_DATABASE_URL": "postgresql://u:p@h/two",
         "SIGMA_ALERT_SMTP_URL": "smtp://u:p@h:25",
+        "SIGMA_BROKER_URL": "redis://:p@h/0",
     }.get(name, "https://h/s3cret")
+    others = BOTH if name == "SIGMA_BROKER_URL" else {}
     file = tmp_path / "secret"
     file.write_text(f"{value}\n")
-    by_file = Settings.from_environment({secret_file(name): str(file)})
-    given = Settings.from_environment({name: value})
-    assert replace(by_file, dagster_database_variable=given.dagster_database_variable) == given
-    assert by_file != Settings.from_environment({})
+    by_file = Settings.from_environment({**others, secret_file(name): str(file)})
+    given = Settings.from_environment({**others, name: value})
+    variables = {"dagster_database_variable", "broker_variable"}
+    assert replace(by_file, **{variable: getattr(given, variable) for variable in variables}) == given
+    assert by_file != Settings.from_environment(others)
 
 
 @pytest.mark.parametrize("name", SECRETS)
