@@ -393,12 +393,12 @@ def test_a_worker_that_is_asked_to_end_loses_no_block(
             os.killpg(asked.pid, signal.SIGINT)
         time.sleep(3)
         assert asked.poll() is None
-    assert asked.wait(60) == 0
+    status = asked.wait(60)
     ended = _run(installation, ours).status
     wait_for(lambda: _is_complete(installation), 300, "everything is computed")
     of_it = [run.run_id for run in _runs(installation) if run.tags.get(HOST_TAG) == "worker1"]
     assert of_it == [ours]  # it took no other
-    assert ended == (DONE if how == "SIGTERM" else FAILED)
+    assert (status, ended) == ((0, DONE) if how == "SIGTERM" else (1, FAILED))
     _assert_all_is_right(installation, home)
 
 
