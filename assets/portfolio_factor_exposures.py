@@ -3,16 +3,15 @@
 from functools import partial
 
 import dagster as dg
-from sqlalchemy import Connection
 
 from assets.factor_models import FactorModel
-from assets.shared import factor_risk, portfolio_rows, valuation
+from assets.shared import factor_risk, portfolio_rows
 from assets.shared.definition import Frame, table_asset
 from assets.shared.factor_risk import Windows
-from assets.shared.portfolio_columns import exposure_columns
+from assets.shared.portfolio_columns import exposure_columns, joined
 from assets.shared.portfolio_rows import PortfolioResult
 from assets.shared.run_block import BlockConfig, onboarding_numbers
-from assets.shared.valuation import Valuation
+from assets.shared.valuation import Books
 from resources.database import results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
@@ -61,6 +60,9 @@ def result(model: FactorModel) -> PortfolioResult:
     )
 
 
-def _compute(windows: Windows, connection: Connection, loaded: Valuation) -> Columns:
-    own = valuation.load_exposures(connection, loaded, windows.model.key, windows.model.factor_names)
-    return exposure_columns(windows.model, loaded, factor_risk.measure(loaded, own, windows))
+def _compute(windows: Windows, books: Books) -> Columns:
+    model = windows.model
+    stored = books.exposures(model.key, model.factor_names)
+    return joined(
+        [exposure_columns(model, book, factor_risk.measure(book, stored.of(book), windows)) for book in books]
+    )

@@ -1,15 +1,12 @@
 """The asset `portfolio_volatility`: how much each portfolio moves with its weights of the day, and may lose in one."""
 
 import dagster as dg
-from sqlalchemy import Connection
 
 from assets.shared import portfolio_rows
 from assets.shared.definition import Frame, table_asset
 from assets.shared.portfolio_columns import movement_columns
 from assets.shared.portfolio_rows import PortfolioResult
 from assets.shared.run_block import BlockConfig
-from assets.shared.valuation import Valuation
-from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.prices import Reader
 from resources.database.tables import portfolio_volatility as table
@@ -37,15 +34,11 @@ def asset(frame: Frame) -> dg.AssetsDefinition:
     return portfolio_volatility
 
 
-def _compute(_connection: Connection, loaded: Valuation) -> Columns:
-    return movement_columns(loaded)
-
-
 RESULT = PortfolioResult(
     table=table,
     row="portfolio volatility",
     fixed={},
     shown=("realized_vol_21d", "forecast_vol_21d", "var_95_1d", "reason"),
     inputs=(),
-    compute=_compute,
+    compute=movement_columns,
 )

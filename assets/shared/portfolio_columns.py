@@ -3,12 +3,15 @@
 No Dagster: the command line asks what would be stored.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assets.factor_models import FactorModel
 from assets.numerics import regression, volatility
+from assets.numerics.arrays import FloatArray, TextArray
 from assets.numerics.risk import NO_SPLIT_UNIVARIATE, RiskSplit
 from assets.numerics.value_at_risk import LOSSES, value_at_risk
 from assets.shared.factor_risk import FactorRisk
@@ -49,18 +52,41 @@ def _split_columns(model: FactorModel, split: RiskSplit) -> Columns:
     }
 
 
-def movement_columns(loaded: Valuation) -> Columns:
-    """Give the columns of `portfolio_volatility`, one value a session of the book."""
+def movement_columns(books: Iterable[Valuation]) -> Columns:
+    """Give the columns of `portfolio_volatility`, one value a session of each book."""
+    series, weights, parts = list[FloatArray](), list[TextArray](), list[dict[str, Any]]()
+    for loaded in books:
+        series.append(loaded.series.returns)
+        weights.append(loaded.weights.reason)
+        parts.append(_session_columns(loaded))
     # A series a session: each has its own weights, so each is as of its last return.
-    last = [len(loaded.series.returns) - 1]
-    found = volatility.volatility(loaded.series.returns, last)
-    at_risk = value_at_risk(loaded.series.returns, found.forecast_vol_21d[0])
-    columns: dict[str, Any] = volatility_columns(found)
+    returns = np.hstack(series)
+    found = volatility.volatility(returns, [len(returns) - 1])
+    at_risk = value_at_risk(returns, found.forecast_vol_21d[0])
+    columns: dict[str, Any] = {**volatility_columns(found), **joined(parts)}
     for name in LOSSES:
         columns[name] = getattr(at_risk, name)
-    columns["return_1d"] = loaded.returns_1d()
-    columns["return_coverage"] = loaded.series.return_coverage
-    columns["low_coverage"] = loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int)
-    reasons = zip(loaded.weights.reason, columns["reason"], at_risk.reason, strict=True)
+    reasons = zip(np.concatenate(weights), columns["reason"], at_risk.reason, strict=True)
     columns["reason"] = [why or "; ".join(filter(None, missing)) or None for why, *missing in reasons]
     return columns
+
+
+def _session_columns(loaded: Valuation) -> dict[str, Any]:
+    return {
+        "return_1d": loaded.returns_1d(),
+        "return_coverage": loaded.series.return_coverage,
+        "low_coverage": loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int),
+    }
+
+
+def joined(parts: Sequence[Columns]) -> dict[str, Any]:
+    """Give the rows of all parts one after the other; a number that a part does not speak of is unknown there."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([_column(part, name) for part in parts]) for name in names}
+
+
+def _column(part: Columns, name: str) -> NDArray[Any]:
+    found = part.get(name)
+    if found is None:
+        return np.full(len(next(iter(part.values()))), np.nan)
+    return found if isinstance(found, np.ndarray) else np.array(found, dtype=object)

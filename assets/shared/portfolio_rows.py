@@ -1,6 +1,7 @@
 """What the two portfolio assets have in common: find what is missing, load the book, compute, write, report."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,16 +13,24 @@ from sqlalchemy import Connection, Table
 
 from assets.shared import valuation
 from assets.shared.block import Block
-from assets.shared.look_back import Waiting
+from assets.shared.look_back import MissingInputsError, Waiting, price_sessions
 from assets.shared.recorder import Cell, Recorder, facts_of, rounded
 from assets.shared.run_block import BlockConfig, block_of_run, found_before
 from assets.shared.stored_cells import stored_cells
-from assets.shared.valuation import Valuation
+from assets.shared.valuation import Books, Valuation
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, portfolios, prices, results
 from resources.database.bulk import Columns
 from resources.database.engine import Database
 from resources.database.portfolios import Portfolio
+
+#: So many are computed and stored together: of one session, all portfolios of a run; of years, one alone.
+_ROWS_AT_A_TIME = 1_000
+
+#: A portfolio, and the sessions that it lacks, ascending.
+Wanted = tuple[Portfolio, Sequence[date]]
+#: For the run's log: a level and a text.
+Remark = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class PortfolioResult:
     fixed: Mapping[str, Any]
     shown: Sequence[str]  # columns that a person who clicks a partition would look for
     inputs: Sequence[str]  # symbols whose prices every row rests on, beside those held
-    compute: Callable[[Connection, Valuation], Columns]
+    compute: Callable[[Books], Columns]  # one row a session of each book, in their order
 
 
 def materialize(
@@ -56,14 +65,12 @@ def materialize(
     wanted = due & ~waits
     if waits.any():
         context.log.warning(f"{int(waits.sum())} {result.row} records wait for prices: {waiting}")
-    written: list[Cell] = []
-    for one, cells in zip(found, wanted, strict=True):
-        sessions = [session for session, due in zip(block.sessions, cells, strict=True) if due]
-        if sessions:
-            loaded, columns = _compute_and_store(database, reader, result, one, sessions, clock)
-            _log_values(context, loaded)
-            facts = facts_of(columns, result.shown)
-            written += [Cell(one.name, session, own) for session, own in zip(sessions, facts, strict=True)]
+    todo = [
+        (one, [session for session, due in zip(block.sessions, cells, strict=True) if due])
+        for one, cells in zip(found, wanted, strict=True)
+        if cells.any()
+    ]
+    written = list(_compute_and_store(context, database, reader, result, todo, clock))
     stored = len(written)
     context.log.info(f"Stored {stored} NEW {result.row} records of {len(found)} portfolios, skipped {skipped}")
     if written and extra:
@@ -105,33 +112,79 @@ def _due(
 
 
 def _compute_and_store(
+    context: dg.AssetExecutionContext,
     database: Database,
     reader: prices.Reader,
     result: PortfolioResult,
-    one: Portfolio,
-    sessions: Sequence[date],
+    todo: Sequence[Wanted],
     clock: Stopwatch,
-) -> tuple[Valuation, Columns]:
-    def work() -> tuple[Valuation, Columns]:
+) -> Iterator[Cell]:
+    """Compute and store portfolios, some at a time, and give their cells."""
+    if todo:
         with clock("compute"), database.read() as connection:
-            loaded = valuation.load(connection, one, sessions, result.inputs, read=reader.load)
-            columns: dict[str, Sequence[Any]] = {
-                "portfolio_id": [one.id] * len(sessions),
-                "session": [day.isoformat() for day in sessions],
-                **result.compute(connection, loaded),
+            _read_prices(connection, reader, result, todo)  # once, for all of them
+    for some in _batches(todo):
+        for few, columns, remarks in _store(database, reader, result, some, clock):
+            for level, text in remarks:
+                context.log.log(level, text)
+            cells = ((one.name, session) for one, sessions in few for session in sessions)
+            facts = facts_of(columns, result.shown)
+            yield from (Cell(*cell, own) for cell, own in zip(cells, facts, strict=True))
+
+
+def _batches(todo: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+    """Split portfolios into batches of so many rows; one has at least a portfolio."""
+    first, rows = 0, 0
+    for i, (_, sessions) in enumerate(todo):
+        if i > first and rows + len(sessions) > _ROWS_AT_A_TIME:
+            yield todo[first:i]
+            first, rows = i, 0
+        rows += len(sessions)
+    if todo:
+        yield todo[first:]
+
+
+def _store(
+    database: Database, reader: prices.Reader, result: PortfolioResult, some: Sequence[Wanted], clock: Stopwatch
+) -> Iterator[tuple[Sequence[Wanted], Columns, Sequence[Remark]]]:
+    """Compute and store portfolios together; alone, where the inputs of one are missing or it is replaced meanwhile."""
+
+    def work() -> tuple[Sequence[Wanted], Columns, Sequence[Remark]]:
+        remarks: list[Remark] = []
+        with clock("compute"), database.read() as connection:
+            panel = _read_prices(connection, reader, result, some)
+            books = Books(connection, some, result.inputs, panel, lambda book: remarks.extend(_remarks(book)))
+            columns: Columns = {
+                "portfolio_id": [one.id for one, sessions in some for _ in sessions],
+                "session": [day.isoformat() for _, sessions in some for day in sessions],
+                **result.compute(books),
             }
         with clock("write"), database.write() as connection:
-            results.store_portfolio(connection, result.table, one.id, columns, loaded.panel.revision)
-        return loaded, columns
+            results.store_portfolios(connection, result.table, columns, panel.revision)
+        return some, columns, remarks
 
-    return results.with_current_inputs(work)
+    try:
+        yield results.with_current_inputs(work)
+    except (results.InputsChangedError, MissingInputsError):
+        if len(some) == 1:
+            raise
+        for one in some:
+            yield from _store(database, reader, result, [one], clock)
 
 
-def _log_values(context: dg.AssetExecutionContext, loaded: Valuation) -> None:
-    at_entry, active = loaded.lots_at_entry()
+def _read_prices(
+    connection: Connection, reader: prices.Reader, result: PortfolioResult, some: Sequence[Wanted]
+) -> prices.PricePanel:
+    names = valuation.public_symbols(some)
+    grid = price_sessions(min(sessions[0] for _, sessions in some), max(sessions[-1] for _, sessions in some))
+    return reader.load(connection, list(dict.fromkeys([*names, *result.inputs])) if names else [], grid)
+
+
+def _remarks(book: Valuation) -> Iterator[Remark]:
+    at_entry, active = book.lots_at_entry()
     if at_entry:
-        context.log.info(
-            f"No market value for {at_entry} of {active} positions, using entry values for weights (new portfolio)"
-        )
-    if active and loaded.weights.gross[-1] == 0:
-        context.log.warning("Total portfolio value is zero (no market value or entry value), cannot calculate returns")
+        text = f"No market value for {at_entry} of {active} positions, using entry values for weights (new portfolio)"
+        yield logging.INFO, text
+    if active and book.weights.gross[-1] == 0:
+        text = "Total portfolio value is zero (no market value or entry value), cannot calculate returns"
+        yield logging.WARNING, text

@@ -3,7 +3,7 @@
 No Dagster: the command line reads books too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
@@ -30,6 +30,8 @@ from resources.database.tables import factor_exposure
 
 #: In the order of the columns.
 _CLASSES = ("public", "private", "cash")
+#: Of `factor_exposure`, beside the betas.
+_OTHER_NUMBERS = ("market_total", "r_squared", "n_obs")
 _QUALITY_CODE = {label: code for code, label in enumerate(regression.QUALITY_LABELS)}
 
 
@@ -68,13 +70,69 @@ class Valuation:
 
 @dataclass(frozen=True)
 class SymbolExposures:
-    """Stored factor exposures as arrays of D sessions, S symbols and K factors; NaN where a row has no number."""
+    """Factor exposures of a book as arrays of D sessions, S symbols and K factors; NaN where a row has no number."""
 
     beta: FloatArray
     market_total: FloatArray
     r_squared: FloatArray
     n_obs: FloatArray
     quality: CodeArray
+
+
+@dataclass(frozen=True)
+class ExposureRows:
+    """Rows of `factor_exposure` as arrays of D sessions and S symbols: what is read once for many books."""
+
+    sessions: Mapping[date, int]
+    symbols: Mapping[str, int]
+    numbers: FloatArray  # (D, S, K + 3) betas, then `_OTHER_NUMBERS`
+    quality: CodeArray  # (D, S)
+    found: NDArray[np.bool_]  # (D, S) there is a row
+
+    def of(self, book: Valuation) -> SymbolExposures:
+        """Give those of a book; raises MissingInputsError naming what it holds at a session without a row."""
+        days = [self.sessions[day] for day in book.sessions]
+        cells = np.ix_(days, [self.symbols[name] for name in book.symbols[: book.public]])
+        _check_found(book, self.found[cells])
+        shape = len(days), len(book.symbols)
+        numbers = np.full((*shape, self.numbers.shape[2]), np.nan)
+        quality = np.zeros(shape, dtype=np.int8)
+        numbers[:, : book.public], quality[:, : book.public] = self.numbers[cells], self.quality[cells]
+        k = numbers.shape[2] - len(_OTHER_NUMBERS)
+        scalars = {name: numbers[..., k + i] for i, name in enumerate(_OTHER_NUMBERS)}
+        return SymbolExposures(numbers[..., :k], quality=quality, **scalars)
+
+
+@dataclass(frozen=True)
+class Books:
+    """Portfolios, each at some sessions (ascending), over prices that were read once for all of them."""
+
+    connection: Connection
+    wanted: Sequence[tuple[Portfolio, Sequence[date]]]
+    also: Sequence[str]  # symbols whose prices are wanted beside those held
+    panel: PricePanel
+    seen: Callable[[Valuation], None]  # is shown each, once it is valued
+
+    def __iter__(self) -> Iterator[Valuation]:
+        """Value one after the other: all at once take a megabyte each. Raises MissingInputsError."""
+        for one, sessions in self.wanted:
+            book = load(self.connection, one, sessions, self.also, read=self._read)
+            self.seen(book)
+            yield book
+
+    def exposures(self, model: str, factors: Sequence[str]) -> ExposureRows:
+        """Read the betas of all public symbols at all sessions."""
+        days = sorted({day for _, sessions in self.wanted for day in sessions})
+        return read_exposures(self.connection, public_symbols(self.wanted), days, model, factors)
+
+    def _read(self, connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
+        return self.panel.part(symbols, sessions) or prices.load(connection, symbols, sessions)
+
+
+def public_symbols(wanted: Sequence[tuple[Portfolio, Sequence[date]]]) -> list[str]:
+    """Name the public symbols that portfolios hold within their sessions (ascending), sorted."""
+    held = (_held(one, sessions) for one, sessions in wanted)
+    return sorted(set().union(*(_symbols(lots, "public") for lots in held)))
 
 
 def load(
@@ -93,7 +151,7 @@ def load(
     Raises MissingInputsError.
     """
     grid = grid or price_sessions(sessions[0], sessions[-1])
-    held = [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
+    held = _held(portfolio, sessions)
     columns = [(kind, name) for kind in _CLASSES for name in sorted(_symbols(held, kind))]
     public = [name for kind, name in columns if kind == "public"]
     panel = read(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
@@ -179,6 +237,10 @@ def _lots(
     )
 
 
+def _held(portfolio: Portfolio, sessions: Sequence[date]) -> list[Lot]:
+    return [lot for lot in portfolio.lots if lot.held_within(sessions[0], sessions[-1])]
+
+
 def _symbols(lots: Sequence[Lot], asset_class: str) -> set[str]:
     return {lot.symbol for lot in lots if lot.asset_class == asset_class}
 
@@ -195,35 +257,42 @@ def load_exposures(
     `fitted` are rows that are not stored (`fit_columns`); where there is a stored one, it counts.
     Raises MissingInputsError naming the symbols that are held at a session without a row.
     """
-    table, public = factor_exposure, book.symbols[: book.public]
-    others = ["market_total", "r_squared", "n_obs"]
-    names = [f"beta_{name}" for name in factors] + others
+    return read_exposures(connection, book.symbols[: book.public], book.sessions, model, factors, fitted).of(book)
+
+
+def read_exposures(
+    connection: Connection,
+    symbols: Sequence[str],
+    sessions: Sequence[date],
+    model: str,
+    factors: Sequence[str],
+    fitted: Columns = MappingProxyType({}),
+) -> ExposureRows:
+    """Read the exposures of symbols at sessions (ascending); `fitted` as in `load_exposures`."""
+    table, names = factor_exposure, [*(f"beta_{name}" for name in factors), *_OTHER_NUMBERS]
     query = sa.select(table.c.symbol, session_text(table), table.c.quality, *(table.c[name] for name in names)).where(
-        within(table.c.symbol, public),
-        table.c.session.between(book.sessions[0], book.sessions[-1]),
+        within(table.c.symbol, symbols),
+        table.c.session.between(sessions[0], sessions[-1]),
         table.c.model == model,
     )
-    shape = (len(book.sessions), len(book.symbols))
+    shape = (len(sessions), len(symbols))
     numbers, quality, found = (
         np.full((*shape, len(names)), np.nan),
         np.zeros(shape, dtype=np.int8),
         np.zeros(shape, bool),
     )
-    at_symbol = {symbol: i for i, symbol in enumerate(public)}
-    at_session = {session.isoformat(): i for i, session in enumerate(book.sessions)}
+    at_symbol = {symbol: i for i, symbol in enumerate(symbols)}
+    at_session = {session.isoformat(): i for i, session in enumerate(sessions)}
     given = zip(*(fitted[name] for name in ("symbol", "session", "quality", *names)), strict=True) if fitted else ()
     for symbol, day, label, *row in chain(given, connection.execute(query)):
         if day in at_session and symbol in at_symbol:
             cell = at_session[day], at_symbol[symbol]
             numbers[cell], quality[cell], found[cell] = row, _QUALITY_CODE[label], True
-    _check_found(book, found)
-    k = len(factors)
-    scalars = {name: numbers[..., k + i] for i, name in enumerate(others)}
-    return SymbolExposures(numbers[..., :k], quality=quality, **scalars)
+    return ExposureRows({day: i for i, day in enumerate(sessions)}, at_symbol, numbers, quality, found)
 
 
 def _check_found(book: Valuation, found: NDArray[np.bool_]) -> None:
-    lacking = (book.weights.held & ~found)[:, : book.public]
+    lacking = book.weights.held[:, : book.public] & ~found
     if lacking.any():
         symbols = [book.symbols[i] for i in np.flatnonzero(lacking.any(axis=0))]
         days = np.flatnonzero(lacking.any(axis=1))

@@ -55,6 +55,8 @@ class PricePanel:
 
     def part(self, symbols: Sequence[str], sessions: Sequence[date]) -> "PricePanel | None":
         """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
+        if (tuple(symbols), tuple(sessions)) == (self.symbols, self.sessions):
+            return self
         if not self.revision.keys() >= set(symbols) or not set(sessions) <= set(self.sessions):
             return None
         first = self.sessions.index(sessions[0])
@@ -367,9 +369,11 @@ class Reader:
     def load(self, connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
         """Give what `load` would read."""
         found = self._last.part(symbols, sessions) if self._last and symbols else None
-        # A price that becomes another one moves the revision; one that comes where none was known does not.
-        if found is None or not found.known.all() or revisions(connection, symbols) != found.revision:
+        if found is None:
             found = self._last = load(connection, symbols, sessions)
+        # A price that becomes another one moves the revision; one that comes where none was known does not.
+        elif not found.known.all() or revisions(connection, symbols) != found.revision:
+            found = load(connection, symbols, sessions)
         return found
 
 

@@ -82,14 +82,18 @@ def store_volatility(connection: Connection, columns: Columns, read_at: Mapping[
     return upsert(connection, symbol_volatility, columns)
 
 
-def store_portfolio(
-    connection: Connection, table: Table, portfolio_id: int, columns: Columns, read_at: Mapping[str, int]
-) -> int:
-    """Store rows of one portfolio; a portfolio that was replaced meanwhile has another id, so nothing is stored."""
+def store_portfolios(connection: Connection, table: Table, columns: Columns, read_at: Mapping[str, int]) -> int:
+    """Store rows of portfolios; as `store_exposures`.
+
+    A portfolio that was replaced meanwhile has another id: InputsChangedError, and nothing is stored.
+    """
     _check_current(connection, read_at)
-    found = sa.select(portfolio.c.id).where(portfolio.c.id == portfolio_id).with_for_update(read=True)
-    if connection.execute(found).first() is None:
-        raise InputsChangedError(f"portfolio {portfolio_id} was replaced while its rows were computed")
+    ids = sorted(set(columns["portfolio_id"]))
+    found = sa.select(portfolio.c.id).where(within(portfolio.c.id, ids)).order_by(portfolio.c.id)
+    there = set(connection.execute(found.with_for_update(read=True)).scalars())
+    gone = [number for number in ids if number not in there]
+    if gone:
+        raise InputsChangedError(f"portfolio {gone[0]} was replaced while its rows were computed")
     return upsert(connection, table, columns)
 
 

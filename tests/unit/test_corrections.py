@@ -77,8 +77,8 @@ def store_results(database: Database, model: str, book: Sequence[portfolios.Lot]
             more = {"model": [model] * 60, "quality": ["full_history"] * 60}
             results.store_exposures(connection, {**columns, **more}, {}, replace=False)
         columns = {"portfolio_id": [number] * 60, "session": iso}
-        results.store_portfolio(connection, portfolio_factor_exposure, number, {**columns, "model": [model] * 60}, {})
-        results.store_portfolio(connection, portfolio_volatility, number, {**columns, "n_obs": [252] * 60}, {})
+        results.store_portfolios(connection, portfolio_factor_exposure, {**columns, "model": [model] * 60}, {})
+        results.store_portfolios(connection, portfolio_volatility, {**columns, "n_obs": [252] * 60}, {})
     return number
 
 
@@ -250,7 +250,7 @@ def test_a_model_of_other_proxies_keeps_its_rows(database: Database) -> None:
         own = {"symbol": ["KO"] * 60, "n_obs": [9] * 60, "quality": ["full_history"] * 60}
         results.store_exposures(connection, {**columns, **own}, {}, replace=False)
         ids = {"portfolio_id": [number] * 60}
-        results.store_portfolio(connection, portfolio_factor_exposure, number, {**ids, **columns}, {})
+        results.store_portfolios(connection, portfolio_factor_exposure, {**ids, **columns}, {})
     store(database, answer("VLUE", [row(DAYS[10], 1.0)]))
     for table, key in ((factor_exposure, "KO"), (portfolio_factor_exposure, number)):
         assert missing(database, table, key, model="m@1") == set(range(10, 16))
@@ -265,7 +265,7 @@ def test_force_deletes_rows_of_its_own_model_and_days(database: Database) -> Non
     with database.write() as connection:
         columns = {"portfolio_id": [number] * 60, "session": [day.isoformat() for day in DAYS]}
         model = {"model": ["other@1"] * 60}
-        results.store_portfolio(connection, portfolio_factor_exposure, number, {**columns, **model}, {})
+        results.store_portfolios(connection, portfolio_factor_exposure, {**columns, **model}, {})
         fits = {
             "symbol": ["KO"] * 2,
             "session": [DAYS[3].isoformat(), DAYS[50].isoformat()],

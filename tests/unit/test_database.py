@@ -84,9 +84,9 @@ def fill(database: Database) -> dict[str, int]:
             results.store_volatility(connection, volatility, {})
         for number in ids.values():
             rows = {**portfolio_rows(number, SESSIONS), "model": [SAMPLE_5.key] * 30}
-            results.store_portfolio(connection, portfolio_factor_exposure, number, rows, {})
+            results.store_portfolios(connection, portfolio_factor_exposure, rows, {})
             rows = {**portfolio_rows(number, SESSIONS), "n_obs": [252] * 30}
-            results.store_portfolio(connection, portfolio_volatility, number, rows, {})
+            results.store_portfolios(connection, portfolio_volatility, rows, {})
     return ids
 
 
@@ -198,7 +198,7 @@ def late_writes(ids: dict[str, int], read_at: dict[str, int]) -> list[Callable[[
         lambda c: results.store_exposures(c, exposures("AAPL", days, 9.0), read_at, replace=False),
         lambda c: results.store_exposures(c, exposures("AAPL", days, 9.0), read_at, replace=True),
         lambda c: results.store_volatility(c, volatility, read_at),
-        lambda c: results.store_portfolio(c, portfolio_volatility, ids["apple"], rows, read_at),
+        lambda c: results.store_portfolios(c, portfolio_volatility, rows, read_at),
     ]
 
 
@@ -227,7 +227,7 @@ def test_rows_of_a_portfolio_replaced_meanwhile_are_not_stored(database: Databas
     assert new not in ids.values()
     rows = {**portfolio_rows(ids["apple"], SESSIONS), "n_obs": [252] * 30}
     with pytest.raises(InputsChangedError, match="was replaced"), database.write() as connection:
-        results.store_portfolio(connection, portfolio_volatility, ids["apple"], rows, {})
+        results.store_portfolios(connection, portfolio_volatility, rows, {})
     assert ("portfolio_volatility", new) not in stored(database)
 
 
