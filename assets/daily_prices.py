@@ -58,7 +58,7 @@ TRY_AGAIN = timedelta(minutes=15)
 # What a source sells that follows the market is stored at once: a kill makes nobody pay for it twice. What comes of
 # files is stored with others, for speed, unless reading took its time.
 _UNSAVED_SECONDS = 0.05
-_UNSAVED_SYMBOLS = 50
+_UNSAVED_SYMBOLS = 500
 
 
 class GoneError(SourceError):

@@ -6,6 +6,7 @@ No Dagster: the command line reads books too.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 
 from assets.numerics import portfolio as weighing
 from assets.numerics import regression, risk
-from assets.numerics.arrays import CodeArray, FloatArray
+from assets.numerics.arrays import CodeArray, DateArray, FloatArray
 from assets.numerics.constants import LOOKBACK_RETURNS
 from assets.numerics.portfolio import Lots, Positions, Weights
 from assets.numerics.returns import simple_returns
@@ -56,8 +57,7 @@ class Valuation:
 
     def returns_1d(self) -> FloatArray:
         """(D,) what the lots that were held the session before, and still are, have returned since; NaN if none."""
-        days = np.array(self.panel.sessions, dtype="datetime64[D]")
-        before = self.targets - 1
+        days, before = _days(self.panel.sessions), self.targets - 1
         held = weighing.value_positions(self.lots, self.close, self.split, days, before, still_held=self.targets)
         return risk.session_returns(weighing.weigh(held, self.portfolio.equity), self.returns[self.targets])
 
@@ -155,9 +155,10 @@ def load(
     columns = [(kind, name) for kind in _CLASSES for name in sorted(_symbols(held, kind))]
     public = [name for kind, name in columns if kind == "public"]
     panel = read(connection, list(dict.fromkeys([*public, *also])) if public else [], grid)
-    days = np.array(grid, dtype="datetime64[D]")
-    targets = np.searchsorted(days, np.array(sessions, dtype="datetime64[D]"))
-    check_complete(panel, _read(panel, held, days, targets))
+    days = _days(tuple(grid))
+    targets = np.searchsorted(days, _days(tuple(sessions)))
+    if not panel.known.all():
+        check_complete(panel, _read(panel, held, days, targets))
     shape = (len(grid), len(columns) - len(public))
     close = np.hstack([_with_old_closes(connection, panel, public), np.full(shape, np.nan)])
     split = np.hstack([panel.split[:, : len(public)], np.ones(shape)])
@@ -235,6 +236,12 @@ def _lots(
         private=np.array([lot.asset_class == "private" for lot in held], dtype=bool),
         cash=np.array([lot.asset_class == "cash" for lot in held], dtype=bool),
     )
+
+
+@lru_cache(maxsize=8)
+def _days(sessions: tuple[date, ...]) -> DateArray:
+    """Give sessions as an array: most books of a run have the same ones."""
+    return np.array(sessions, dtype="datetime64[D]")
 
 
 def _held(portfolio: Portfolio, sessions: Sequence[date]) -> list[Lot]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from resources.database import tables
+from resources.database.bulk import among
 
 #: What one run claims at a time: an asset and a key, with all sessions.
 Part = tuple[str, str]
@@ -52,7 +53,6 @@ def release(connection: Connection, run_ids: Collection[str]) -> None:
 
 def claimants(connection: Connection, asset: str, keys: Sequence[str]) -> set[str]:
     """Give the runs that have claimed keys of the asset."""
-    found = (
-        sa.select(tables.claim.c.run_id).where(tables.claim.c.asset == asset, tables.claim.c.key.in_(keys)).distinct()
-    )
+    row = tables.claim.c
+    found = sa.select(row.run_id).where(row.asset == asset, among(row.key, keys)).distinct()
     return set(connection.execute(found).scalars())

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from resources.database import edits, prices, tables
-from resources.database.bulk import within
+from resources.database.bulk import among, within
 from resources.database.deletions import delete_results, note
 from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, symbol
 
@@ -186,10 +186,10 @@ def load(connection: Connection, names: Sequence[str] | None = None) -> list[Por
         .order_by(portfolio.c.name, tables.lot.c.id)
     )
     if names is not None:
-        query = query.where(portfolio.c.name.in_(names))
+        query = query.where(among(portfolio.c.name, names))
     heads: dict[int, tuple[str, float | None, date]] = {}
     lots: dict[int, list[Lot]] = {}
-    for number, name, equity, shares_as_of, *lot in connection.execute(query):
+    for number, name, equity, shares_as_of, *lot in connection.execute(query).all():
         heads[number] = (name, equity, shares_as_of)
         lots.setdefault(number, []).append(Lot(*lot))
     return [Portfolio(number, *head, tuple(lots[number])) for number, head in heads.items()]

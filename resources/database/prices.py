@@ -9,6 +9,7 @@ for again and when (`symbols`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -50,16 +51,23 @@ class PricePanel:
 
     def columns(self, symbols: Sequence[str]) -> list[int]:
         """Give the positions of the symbols in the arrays."""
-        at = {name: i for i, name in enumerate(self.symbols)}
-        return [at[name] for name in symbols]
+        return [self._column[name] for name in symbols]
+
+    @cached_property
+    def _column(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.symbols)}
+
+    @cached_property
+    def _row(self) -> dict[date, int]:
+        return {session: i for i, session in enumerate(self.sessions)}
 
     def part(self, symbols: Sequence[str], sessions: Sequence[date]) -> "PricePanel | None":
         """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
         if (tuple(symbols), tuple(sessions)) == (self.symbols, self.sessions):
             return self
-        if not self.revision.keys() >= set(symbols) or not set(sessions) <= set(self.sessions):
+        if not all(name in self.revision for name in symbols) or not {sessions[0], sessions[-1]} <= self._row.keys():
             return None
-        first = self.sessions.index(sessions[0])
+        first = self._row[sessions[0]]
         part = np.s_[first : first + len(sessions), self.columns(symbols)]
         return PricePanel(
             sessions=tuple(sessions),
@@ -307,7 +315,8 @@ def load(connection: Connection, symbols: Sequence[str], sessions: Sequence[date
         columns = [at_symbol[name] for name in part]
         close[:, columns] = rows.closes(part).reshape(len(part), len(sessions)).T
         known[:, columns] = True
-    for name, day, price in rows.some([name for name in counts if name in at_symbol and name not in set(whole)]):
+    settled = set(whole)
+    for name, day, price in rows.some([name for name in counts if name in at_symbol and name not in settled]):
         if day in at_session:
             cell = at_session[day], at_symbol[name]
             known[cell] = True
