@@ -159,6 +159,7 @@ def new_portfolio(services: Services, size: Size) -> dict[str, float]:
     return _compute(services, LAST, ["new"])
 
 
+_START, _SUCCESS = dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS
 _STAGES = {
     "proxy_prices": "prices",
     "daily_prices": "prices",
@@ -192,8 +193,10 @@ def _by_asset(services: Services, since: datetime) -> dict[str, float]:
     found = dict.fromkeys(("prices", "exposures", "volatility", "portfolio_exposures", "portfolio_volatility"), 0.0)
     with open_instance(services.settings) as instance:
         for record in instance.get_run_records(dg.RunsFilter(created_after=since)):
-            for step in instance.get_run_step_stats(record.dagster_run.run_id):
-                found[_STAGES[step.step_key]] += (step.end_time or 0.0) - (step.start_time or 0.0)
+            ends = instance.all_logs(record.dagster_run.run_id, of_type={_START, _SUCCESS})
+            for event in ends:
+                sign = 1 if event.get_dagster_event().event_type == _SUCCESS else -1
+                found[_STAGES[event.step_key or ""]] += sign * event.timestamp
     return found
 
 
