@@ -214,7 +214,7 @@ class _Rows:
         first = sa.select(sa.func.min(key).label("name")).cte("stored", recursive=True)
         after = sa.select(sa.func.min(key)).where(key > first.c.name).scalar_subquery()
         every = first.union_all(sa.select(after).where(first.c.name.is_not(None)))
-        return set(self.connection.execute(sa.select(every.c.name).where(every.c.name.is_not(None))).scalars())
+        return set(self.connection.execute(sa.select(every.c.name).where(every.c.name.is_not(None))).scalars().all())
 
     def count_by_session(
         self, sessions: Sequence[date], keys: Sequence[Any], others: Collection[Any] | None

@@ -563,3 +563,15 @@ def test_a_replaced_portfolio_takes_its_rows_with_it(database: Database) -> None
     assert stored(database) == before
     with database.read() as connection:
         assert [(book.name, len(book.lots)) for book in portfolios.load(connection)] == [("apple", 2), ("coke", 1)]
+
+
+@pytest.mark.parametrize("n", [3, 150])
+def test_a_query_restricted_to_many_keys_finds_these_and_no_others(database: Database, n: int) -> None:
+    """Many keys go to the database as one parameter; text of any kind is found, on an index, as if each was named."""
+    names = ["A", "B'\"\\", "C,D", *(f"S{i}" for i in range(200))]
+    with database.write() as connection:
+        rows = [{"symbol": name, "status": "ok", "source": "test"} for name in names]
+        connection.execute(sa.insert(tables.symbol), rows)
+        name = tables.symbol.c.symbol
+        query = sa.select(name).where(bulk.among(name, [*names[:n], "NONE"]), tables.symbol.c.status == "ok")
+        assert set(connection.execute(query).scalars()) == set(names[:n])

@@ -85,3 +85,16 @@ def test_a_reader_reads_again_what_became_another_number(stored: Database) -> No
     read(stored, reader, ("SHORT",), SESSIONS)
     store(stored, "SHORT", [row(day, 7.0) for day in SESSIONS[:2]], SESSIONS[:2])
     check_is_stored(stored, read(stored, reader, ("SHORT",), SESSIONS))
+
+
+def test_a_part_that_has_changed_is_read_again_and_the_rest_is_kept(stored: Database) -> None:
+    """One corrected price of many does not have all of them read again by every step that follows."""
+    reader = Reader()
+    read(stored, reader, ("A", "A.1", "B"), SESSIONS)
+    store(stored, "B", [row(SESSIONS[1], 99.0)])
+    check_is_stored(stored, read(stored, reader, ("B",), SESSIONS))
+    statements: list[str] = []
+    sa.event.listen(stored.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    part = read(stored, reader, ("A.1", "A"), SESSIONS)
+    assert [text for text in statements if "daily_price" in text] == []
+    check_is_stored(stored, part)
