@@ -169,6 +169,8 @@ _STAGES = {
     "portfolio_volatility": "portfolio_volatility",
 }
 
+_DAY = ("fetch", *dict.fromkeys(_STAGES.values()), "checks", "plans_and_runs")
+
 Step = Callable[[Services, Size], dict[str, float] | None]
 STEPS: tuple[Step, ...] = (onboarding, next_session, plan_complete, sensor_idle, ui_queries, new_portfolio)
 
@@ -291,27 +293,31 @@ def write(size: Size, taken: Sequence[Taken], path: Path = RESULTS) -> None:
 
 
 def tables(path: Path = RESULTS) -> str:
-    """Give the rows as tables, one for each database and number of sessions: a row a step, a column a size."""
+    """Give the rows as tables: one for each database and number of sessions, a row a step; last, a day's stages."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     parts = []
     for database, sessions in dict.fromkeys((row["database"], row["sessions"]) for row in rows):
         own = [row for row in rows if (row["database"], row["sessions"]) == (database, sessions)]
-        sizes = list(dict.fromkeys((row["symbols"], row["portfolios"]) for row in own))
+        steps = {(row["step"], row["symbols"]): _cell(row) for row in own}
+        sizes = dict.fromkeys((row["symbols"], row["portfolios"]) for row in own)
         heads = [f"{symbols:,} symbols, {books:,} portfolios" for symbols, books in sizes]
-        lines = [f"### {database}, {sessions} sessions", "", f"| step | {' | '.join(heads)} |"]
-        lines.append("|---|" + "---|" * len(sizes))
-        for step in STEPS:
-            found = {row["symbols"]: row for row in own if row["step"] == step.__name__}
-            cells = [_cell(found[symbols]) if symbols in found else "" for symbols, _ in sizes]
-            lines.append(f"| `{step.__name__}` | {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
+        lines = [[f"`{step.__name__}`", *(steps.get((step.__name__, n), "") for n, _ in sizes)] for step in STEPS]
+        parts.append(f"### {database}, {sessions} sessions\n\n{_table(['step', *heads], lines)}")
+    days = [row for row in rows if row["step"] == next_session.__name__]
+    heads = [f"{row['symbols']:,} symbols, {row['database']}" for row in days]
+    shares = [[stage, *(f"{row['stages'][stage] / sum(row['stages'].values()):.0%}" for row in days)] for stage in _DAY]
+    parts.append(f"### A new session by stage\n\n{_table(['stage', *heads], shares)}")
     return "\n\n".join(parts) + "\n"
 
 
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
 def _cell(row: Mapping[str, Any]) -> str:
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row.get("stages", {}).items())
-    split = f" ({stages})" if stages else ""
-    return f"{row['wall_seconds']:,.1f} s{split}; {row['peak_mb']:,.0f} MB; {row['disk_mb']:,.0f} MB on disk"
+    if row["step"] in (sensor_idle.__name__, ui_queries.__name__):
+        return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in row["stages"].items())
+    return f"{row['cpu_seconds']:,.1f} s; {row['peak_mb']:,.0f} MB; {row['disk_mb']:,.0f} MB on disk"
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ BOOKS = {
 
 
 def test_portfolios_that_are_computed_together_have_the_rows_of_each_alone(home: Home, other_home: Home) -> None:
-    """Rule 7: books of other sessions, without a symbol, or without a price change nothing in the rows of the others."""
+    """Rule 7: books of other sessions, without a symbol, or without a price change nothing in others' rows."""
     for name, book in BOOKS.items():
         home.onboard(book, name)
     services = other_home.environment()
