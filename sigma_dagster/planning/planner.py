@@ -23,7 +23,6 @@ from resources import calendar
 from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
-
 #: A run of fewer rows than this for each of the keys that a run takes is given more keys.
 _ROWS_OF_A_KEY = 10
 
