@@ -155,7 +155,7 @@ class WorkPlan:
 
     def _parts(self, steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
         """Split the keys of the steps into those of a run each: `max_keys`, or more that have few rows to be made."""
-        keys, rows = [], 0
+        keys, rows = list[str](), 0
         for key in dict.fromkeys(key for step in steps for key in step.keys):
             if len(keys) >= self.max_keys and rows >= self.max_keys * _ROWS_OF_A_KEY:
                 yield tuple(keys)
