@@ -6,7 +6,7 @@ exposures, their errors, R2, volatility and value at risk, and no shares of risk
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -60,6 +60,7 @@ def make_market(*, gaps: bool = False) -> Market:
     close = 50 * np.cumprod(1 + np.nan_to_num(panel.returns), axis=0)
     days = np.datetime64("2020-01-01") + np.arange(len(close))
     fits = regression.fit(panel.returns, panel.factors, panel.targets, factor_names=FACTORS)
+    fits = replace(fits, beta=np.ascontiguousarray(fits.beta))  # as rows of a table give them
     random = np.random.default_rng(4)
     books = [random.permutation(SYMBOLS)[:NAMES] for _ in range(BOOKS)]
     return Market(panel, close, days, fits, books)
@@ -77,13 +78,16 @@ def _all_books(market: Market, work: Callable[[Market, IntArray, FactorWindows],
 def ours(market: Market, names: IntArray, windows: FactorWindows) -> tuple[FloatArray, ...]:
     """Every number that the two portfolio tables have."""
     weights = weighing.weigh(_positions(market, names))
-    returns, targets = market.panel.returns[:, names], market.panel.targets
-    beta, fits = market.fits.beta[:, names], market.fits
-    exposures = weighing.expose(weights, beta, fits.market_total[:, names], fits.quality[:, names])
+    fits, targets = market.fits, market.panel.targets
+    returns, beta, market_total, r_squared, quality = (
+        np.take(each, names, axis=1)
+        for each in (market.panel.returns, fits.beta, fits.market_total, fits.r_squared, fits.quality)
+    )
+    exposures = weighing.expose(weights, beta, market_total, quality)
     series = risk.return_series(weights, returns, targets)
     found = residuals.residuals(weights, beta, returns, windows)
     se = residuals.standard_errors(found, windows)
-    split = risk.split_risk(found, windows, fits.r_squared[:, names], returns, series)
+    split = risk.split_risk(found, windows, r_squared, returns, series)
     vol = volatility(series.returns, [LOOKBACK_RETURNS - 1])
     losses = value_at_risk(series.returns, vol.forecast_vol_21d[0])
     return exposures.exposure, se, split.r_squared, vol.realized_vol_63d[0], losses.var_99_1d
@@ -93,22 +97,25 @@ def _new_parts(market: Market) -> Callable[[], None]:
     """The second step alone: the first book's weights and returns, known before, stand for those of every book."""
     targets, first = market.panel.targets, market.books[0]
     weights = weighing.weigh(_positions(market, first))
-    series = risk.return_series(weights, market.panel.returns[:, first], targets)
+    series = risk.return_series(weights, np.take(market.panel.returns, first, axis=1), targets)
 
     def run() -> None:
         windows = factor_windows(market.panel.factors, targets)
         for names in market.books:
-            returns = market.panel.returns[:, names]
-            found = residuals.residuals(weights, market.fits.beta[:, names], returns, windows)
+            fits = market.fits
+            returns, beta, r_squared = (
+                np.take(each, names, axis=1) for each in (market.panel.returns, fits.beta, fits.r_squared)
+            )
+            found = residuals.residuals(weights, beta, returns, windows)
             residuals.standard_errors(found, windows)
-            risk.split_risk(found, windows, market.fits.r_squared[:, names], returns, series)
+            risk.split_risk(found, windows, r_squared, returns, series)
             value_at_risk(series.returns, np.full(len(targets), np.nan))
 
     return run
 
 
 def _positions(market: Market, names: IntArray) -> weighing.Positions:
-    close = market.close[:, names]
+    close = np.take(market.close, names, axis=1)
     count = len(names)
     lots = Lots(
         symbol=np.arange(count),

@@ -16,6 +16,8 @@ from assets.numerics.windows import checked_targets, first_reason, has_reason
 NOTHING_HELD = "No active position"
 NO_VALUE = "The positions are worth nothing: no denominator for weights"
 NOT_COVERED = "No position has factor exposures"
+_BASES: TextArray = np.array(["market", "market", "entry", "mixed"], dtype=object)
+"""By twice whether a position is at its entry price, and whether one is at market."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,8 @@ def value_positions(
     cash, unquoted = np.zeros((2, n_symbols), dtype=bool)
     cash[lots.symbol[lots.cash]] = True
     unquoted[lots.symbol[lots.cash | lots.private]] = True
-    quoted = np.isfinite(close) & ~unquoted
-    growth = np.cumprod(np.where(np.isnan(split), 1.0, split), axis=0)
-    last = np.maximum.accumulate(np.where(quoted, np.arange(len(close))[:, None], -1), axis=0)[rows]
-    carried = np.where(last >= 0, np.take_along_axis(close * growth, np.maximum(last, 0), axis=0), np.nan)
+    growth = _growth(split)
+    carried, last = _last_closes(close * growth, np.isfinite(close) & ~unquoted, rows)
 
     active = _active(lots, sessions[rows])
     if still_held is not None:
@@ -148,21 +148,22 @@ def value_positions(
     value = np.where(at_market, market, lots.quantity * lots.entry_price)
     at_entry = active & ~at_market & ~lots.cash
     of_symbol = (lots.symbol[:, None] == np.arange(n_symbols)).astype(np.float64)
-    held = active @ of_symbol > 0
+    held = _some(active, of_symbol)
     return Positions(
         value=np.where(active, value, 0.0) @ of_symbol,
         price=carried / growth[rows],
         held=held,
-        at_entry=(at_entry & (lots.entry_price > 0)) @ of_symbol > 0,
-        unvalued=(at_entry & (lots.entry_price <= 0)) @ of_symbol > 0,
-        stale=held & (last >= 0) & (rows[:, None] - last > RECENT_SESSIONS),
+        at_entry=_some(at_entry & (lots.entry_price > 0), of_symbol),
+        unvalued=_some(at_entry & (lots.entry_price <= 0), of_symbol),
+        stale=held & (last >= 0) & (last < rows[:, None] - RECENT_SESSIONS),
         cash=cash,
     )
 
 
 def weigh(positions: Positions, equity: float | None = None) -> Weights:
     """Weights by equity if it is given (above 0, the same on all sessions), else by gross value."""
-    size = np.where(positions.cash, 0.0, np.abs(positions.value))
+    size = np.abs(positions.value)
+    size[:, positions.cash] = 0.0
     gross = size.sum(axis=1)
     denominator = gross if equity is None else np.full(len(gross), float(equity))
     empty, worthless = ~np.any(positions.held, axis=1), denominator <= 0
@@ -178,9 +179,7 @@ def weigh(positions: Positions, equity: float | None = None) -> Weights:
         net=positions.value.sum(axis=1),
         denominator=denominator,
         held=positions.held,
-        weight_basis=np.select(
-            [void, at_entry & at_market, at_entry], np.array([None, "mixed", "entry"], dtype=object), default="market"
-        ),
+        weight_basis=np.where(void, None, _BASES[2 * at_entry + at_market]),
         entry_share=np.where(positions.at_entry, gross_share, 0.0).sum(axis=1),
         stale_share=np.where(positions.stale, gross_share, 0.0).sum(axis=1),
         reason=first_reason(gross.shape, (empty, NOTHING_HELD), (worthless, NO_VALUE)),
@@ -228,10 +227,38 @@ def weighted_sum(weight: FloatArray, beta: FloatArray) -> FloatArray:
     return total
 
 
+def _growth(split: FloatArray) -> FloatArray:
+    """(T, S) shares that one share before the first session has become."""
+    growth = np.where(np.isnan(split), 1.0, split)
+    splits = np.flatnonzero((growth != 1.0).any(axis=0))
+    growth[:, splits] = np.cumprod(growth[:, splits], axis=0)
+    return growth
+
+
+def _last_closes(close: FloatArray, quoted: BoolArray, rows: IntArray) -> tuple[FloatArray, IntArray]:
+    """The last quoted close (T, S) at or before each of rows (D,), NaN for none, and its row, -1 for none.
+
+    :returns: (D, S) each.
+    """
+    carried, last = close[rows], np.repeat(rows[:, None], close.shape[1], axis=1)
+    gaps = np.flatnonzero(~quoted.all(axis=0))
+    seen = np.where(quoted[:, gaps], np.arange(len(close))[:, None], -1)
+    last[:, gaps] = np.maximum.accumulate(seen, axis=0)[rows]
+    carried[:, gaps] = np.where(last[:, gaps] >= 0, close[last[:, gaps], gaps], np.nan)
+    return carried, last
+
+
 def _active(lots: Lots, days: DateArray) -> BoolArray:
-    """(D, L) lots held on each day."""
-    active: BoolArray = (lots.entry_date <= days[:, None]) & ~(lots.exit_date <= days[:, None])
+    """(D, L) lots held on each of ascending days."""
+    day = np.arange(len(days))[:, None]
+    active: BoolArray = (np.searchsorted(days, lots.entry_date) <= day) & (day < np.searchsorted(days, lots.exit_date))
     return active
+
+
+def _some(cells: BoolArray, of_symbol: FloatArray) -> BoolArray:
+    """(D, S) whether some lot of each symbol, by (L, S), is among cells (D, L)."""
+    some: BoolArray = cells @ of_symbol > 0 if cells.any() else np.zeros((len(cells), of_symbol.shape[1]), dtype=bool)
+    return some
 
 
 def _counted_rows(lots: Lots, sessions: DateArray) -> IntArray:

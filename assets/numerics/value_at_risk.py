@@ -96,10 +96,12 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     :param forecast_vol: (D,) annualised ``forecast_vol_21d`` of the series; NaN where there is none.
     """
     rows = np.ascontiguousarray(returns.T)
-    n_obs, recent = _count(rows), rows[:, -RISK_WINDOW:]
+    finite = np.isfinite(rows)
+    n_obs, n_recent = _count(finite), _count(finite[:, -RISK_WINDOW:])
     filtered, shortfall = _filtered(rows, n_obs)
-    n_recent = _count(recent)
-    sample = np.where(np.isnan(recent), np.inf, recent) if (n_recent < RISK_WINDOW).any() else recent.copy()
+    sample = rows[:, -RISK_WINDOW:].copy()
+    if (n_recent < RISK_WINDOW).any():
+        sample[~finite[:, -RISK_WINDOW:]] = np.inf
     historical = _loss(*_quantiles(_lowest(sample), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
     normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
     reason = _SCARCE[np.minimum(n_obs, MIN_FILTERED_OBS)]
@@ -137,15 +139,16 @@ def kupiec_band(sessions: int, tail: float) -> tuple[int, int]:
 
 def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray]:
     """(2, D) filtered value at risk and (D,) shortfall of returns (D, H), of which n_obs (D,) are finite."""
-    returns = _finite_last(rows, n_obs)
-    squares, first = returns**2, returns.shape[1] - n_obs
-    signed = np.copysign(squares, returns)
-    variance = _variances(squares, first)
+    returns, first = _finite_last(rows, n_obs), rows.shape[1] - n_obs
+    variance = _variances(returns**2, first)
     before, now = variance[:, MONTH - 1 : -1], np.sqrt(variance[:, -1])
     if not before.all():
         before[before == 0] = np.inf
     # Signed squares of z are in the order of z: roots are taken of the lowest alone.
-    squared = np.divide(signed[:, MONTH:], before, out=signed[:, MONTH:])
+    recent = returns[:, MONTH:]
+    squared = np.abs(recent)
+    squared *= recent
+    squared /= before
     if first.any():
         squared[np.arange(squared.shape[1]) < first[:, None]] = np.inf  # of the first 21 returns there are none
     lowest, scarce, n_z = _root(_lowest(squared)), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
@@ -161,20 +164,23 @@ def _variances(squares: FloatArray, first: IntArray) -> FloatArray:
     makes every variance of the month.
     """
     n_rows, length = squares.shape
-    rows = np.arange(n_rows)
-    start = np.mean(squares[rows[:, None], np.minimum(first[:, None] + np.arange(MONTH), length - 1)], axis=1)
-    months = squares.reshape(n_rows, -1, MONTH)
-    late = np.flatnonzero(first > 0)
-    squares[late, first[late] - 1] = start[late] / (1 - EWMA_DECAY)
-    ages = np.arange(MONTH)[:, None] - np.arange(MONTH)
-    weights = np.where(ages >= 0, (1 - EWMA_DECAY) * EWMA_DECAY ** np.maximum(ages, 0), 0.0)
-    totals = (months.reshape(-1, MONTH) @ weights[-1]).reshape(n_rows, -1)
-    known = np.where(first > 0, 0.0, start)
-    for month, total in enumerate(totals.T):
-        months[:, month, 0] += EWMA_DECAY / (1 - EWMA_DECAY) * known
-        known = total + EWMA_DECAY**MONTH * known
-    variance: FloatArray = (months.reshape(-1, MONTH) @ weights.T).reshape(n_rows, length)
+    start = squares[:, :MONTH].mean(axis=1)
+    late = np.flatnonzero(first)
+    own = np.minimum(first[late, None] + np.arange(MONTH), length - 1)
+    squares[late, first[late] - 1] = squares[late[:, None], own].mean(axis=1) / (1 - EWMA_DECAY)
+    start[late] = 0.0
+    months, weights = squares.reshape(-1, MONTH), (1 - EWMA_DECAY) * _decays(MONTH)
+    added = (months @ weights[-1]).reshape(n_rows, -1)
+    known = np.column_stack([start, added[:, :-1]]) @ _decays(added.shape[1], MONTH).T
+    months[:, 0] += EWMA_DECAY / (1 - EWMA_DECAY) * known.ravel()
+    variance: FloatArray = (months @ weights.T).reshape(n_rows, length)
     return variance
+
+
+def _decays(n: int, sessions: int = 1) -> FloatArray:
+    """(n, n) what is left at i of what was there at j, which is ``sessions * (i - j)`` sessions earlier."""
+    decays: FloatArray = np.tril(EWMA_DECAY ** (sessions * np.subtract.outer(np.arange(n), np.arange(n))))
+    return decays
 
 
 def _root(squared: FloatArray) -> FloatArray:
@@ -196,10 +202,9 @@ def _mean_of(values: FloatArray, chosen: BoolArray) -> FloatArray:
     return mean
 
 
-def _count(rows: FloatArray) -> IntArray:
-    """(D,) finite returns of each row."""
-    finite = np.isfinite(rows)
-    return np.full(len(rows), rows.shape[1]) if finite.all() else finite.sum(axis=1)
+def _count(finite: BoolArray) -> IntArray:
+    """(D,) true cells of each row."""
+    return np.full(len(finite), finite.shape[1]) if finite.all() else finite.sum(axis=1)
 
 
 def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:

@@ -124,7 +124,8 @@ def _fill(part: Volatility, returns: FloatArray, at: IntArray) -> None:
         finite = finite[:, :1]  # what is counted is the same for all series
     counts = trailing_sums(finite.astype(np.int16), _WINDOWS)
     sums, square_sums = trailing_sums(returns, (MONTH, QUARTER)), trailing_sums(squares, _WINDOWS)
-    history = np.where(counts[MONTH] == MONTH, _realized(sums, square_sums, MONTH), np.nan)
+    about_mean = _about_mean(sums[MONTH], square_sums[MONTH], MONTH)
+    history = np.where(counts[MONTH] == MONTH, _realized(about_mean, MONTH), np.nan)
     earlier = trailing_sum((counts[MONTH] == MONTH).astype(np.int16), PERCENTILE_HISTORY)
 
     first = LOOKBACK_RETURNS - 1
@@ -136,11 +137,12 @@ def _fill(part: Volatility, returns: FloatArray, at: IntArray) -> None:
 
     counts = {window: count[rows] for window, count in counts.items()}
     sums, square_sums = ({window: total[rows] for window, total in of.items()} for of in (sums, square_sums))
+    about_mean = _about_mean(sums[QUARTER], square_sums[QUARTER], QUARTER)
     enough = counts[VOL_WINDOW] >= MIN_VOL_OBS
     month, quarter = (enough & (counts[window] == window) for window in (MONTH, QUARTER))
     for name, values, known in (
         ("realized_vol_21d", history[rows], month),
-        ("realized_vol_63d", _realized(sums, square_sums, QUARTER), quarter),
+        ("realized_vol_63d", _realized(about_mean, QUARTER), quarter),
         ("ewma_vol", _ewma(squares, finite, rows), month),
         ("forecast_vol_21d", _forecast(square_sums, counts), month),
         ("vol_trend_p", p[own], quarter),
@@ -160,19 +162,19 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     returns = returns if whole else np.where(finite, returns, 0.0)
     squares, known = returns**2, None if whole else finite[:, -VOL_WINDOW:]
     counts = {window: _known_in(finite, window, whole=whole) for window in (MONTH, QUARTER, VOL_WINDOW)}
-    history = _variance(_month_sums(returns), _month_sums(squares), MONTH)
+    history = _about_mean(_month_sums(returns), _month_sums(squares), MONTH)[:, : 1 - MONTH]
     if not whole:
-        history[_month_sums(finite.astype(np.float64)) < MONTH] = np.nan
+        history[_month_sums(finite.astype(np.float64))[:, : 1 - MONTH] < MONTH] = np.nan
     place, earlier = _place(history)
     quarter = returns[:, -QUARTER:]
     p, sign = _brown_forsythe(quarter[:, -TREND_RECENT:], quarter[:, :-TREND_RECENT])
-    realized = _annualised(_variance(quarter.sum(axis=1), squares[:, -QUARTER:].sum(axis=1), QUARTER))
+    realized = _realized(_about_mean(quarter.sum(axis=1), squares[:, -QUARTER:].sum(axis=1), QUARTER), QUARTER)
     year = squares[:, -VOL_WINDOW:]
     weight = _EWMA.sum() if known is None else known.astype(np.float64) @ _EWMA
     enough = counts[VOL_WINDOW] >= MIN_VOL_OBS
     month, three = (enough & (counts[window] == window) for window in (MONTH, QUARTER))
     for name, values, there in (
-        ("realized_vol_21d", _annualised(history[:, -1]), month),
+        ("realized_vol_21d", _realized(history[:, -1], MONTH), month),
         ("realized_vol_63d", realized, three),
         ("ewma_vol", _annualised(_ratio(year @ _EWMA, np.asarray(weight))), month),
         ("forecast_vol_21d", _annualised(har_variance(year, known)), month),
@@ -199,13 +201,20 @@ def _known_in(finite: BoolArray, window: int, *, whole: bool) -> _Counts:
 
 
 def _month_sums(values: FloatArray) -> FloatArray:
-    """(S, H - 20) sums of 21 neighbours, from sums of pairs of pairs: nothing is subtracted again."""
-    two = values[:, 1:] + values[:, :-1]
-    four = two[:, 2:] + two[:, :-2]
-    eight = four[:, 4:] + four[:, :-4]
-    total = eight[:, 8:-5] + eight[:, :-13]
-    total += four[:, 16:-1]
-    total += values[:, MONTH - 1 :]
+    """(S, H) sums of each of values (S, H) and the 20 after it; those that begin in the last 20 mean nothing.
+
+    Made of sums of pairs of pairs: nothing is subtracted again. The rows are added up as one run of numbers, which is
+    several times as fast.
+    """
+    run = values.ravel()
+    two = run[1:] + run[:-1]
+    four = two[2:] + two[:-2]
+    eight = four[4:] + four[:-4]
+    total = np.zeros_like(values)
+    sums = total.ravel()[: 1 - MONTH]
+    np.add(eight[8:-5], eight[:-13], out=sums)
+    sums += four[16:-1]
+    sums += run[MONTH - 1 :]
     return total
 
 
@@ -215,10 +224,11 @@ def _place(history: FloatArray) -> tuple[FloatArray, _Counts]:
     :returns: (S,) each.
     """
     today, before = history[:, -1:], history[:, :-1]
-    earlier = np.count_nonzero(np.isfinite(before), axis=1)
-    below = np.count_nonzero(before < today * (1.0 - _SAME) ** 2, axis=1)
-    above = np.count_nonzero(before > today * (1.0 + _SAME) ** 2, axis=1)
-    return 0.5 * (earlier + below - above), earlier.astype(np.int16)
+    below, above, earlier = (
+        each.view(np.uint8).sum(axis=1, dtype=np.int16)
+        for each in (before < today * (1.0 - _SAME) ** 2, before > today * (1.0 + _SAME) ** 2, np.isfinite(before))
+    )
+    return 0.5 * (earlier + below - above), earlier
 
 
 def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -231,11 +241,11 @@ def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, 
 
 def _spread_of(sample: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean, and sum of squares about it, of the distances from the median of samples (S, n)."""
-    ranked, middle = np.sort(sample, axis=1), sample.shape[1] // 2
-    median = (ranked[:, middle] + ranked[:, ~middle]) / 2
-    distance = np.abs(sample - median[:, None])
-    mean = distance.mean(axis=1)
-    return mean, ((distance - mean[:, None]) ** 2).sum(axis=1)
+    ranked, n = np.sort(sample, axis=1), sample.shape[1]
+    median = (ranked[:, n // 2] + ranked[:, ~(n // 2)]) / 2
+    distance = np.abs(np.subtract(ranked, median[:, None], out=ranked), out=ranked)
+    total = distance.sum(axis=1)
+    return total / n, _about_mean(total, np.vecdot(distance, distance), n)
 
 
 def _annualised(variance: FloatArray) -> FloatArray:
@@ -244,15 +254,18 @@ def _annualised(variance: FloatArray) -> FloatArray:
     return vol
 
 
-def _realized(sums: _Sums, square_sums: _Sums, window: int) -> FloatArray:
-    """(D, S) annualised standard deviation (ddof 1) of trailing windows, from their sums."""
-    return _annualised(_variance(sums[window], square_sums[window], window))
+def _realized(about_mean: FloatArray, window: int) -> FloatArray:
+    """Annualised standard deviation (ddof 1) of windows with these sums of squares about their mean."""
+    return _annualised(about_mean / (window - 1))
 
 
-def _variance(sums: FloatArray, squares: FloatArray, window: int) -> FloatArray:
-    """Variance (ddof 1) of window returns with these sums; 0 where it is rounding."""
-    variance = (squares - sums**2 / window) / (window - 1)
-    return np.where(variance * window > _ROUNDING * squares, variance, 0.0)
+def _about_mean(sums: FloatArray, squares: FloatArray, window: int) -> FloatArray:
+    """Sum of squares about the mean of window numbers with this sum and these squares; 0 where it is rounding."""
+    about_mean = sums**2
+    about_mean /= window
+    np.subtract(squares, about_mean, out=about_mean)
+    about_mean[about_mean <= _ROUNDING * squares] = 0.0
+    return about_mean
 
 
 def _ewma(squares: FloatArray, finite: BoolArray, rows: slice | IntArray) -> FloatArray:
@@ -325,8 +338,7 @@ def _spread(returns: FloatArray, median: FloatArray) -> tuple[FloatArray, FloatA
         np.subtract(returns[first : first + len(median)], median, out=distance)
         total += np.abs(distance, out=distance)
         squares += np.multiply(distance, distance, out=distance)
-    about_mean = squares - total**2 / window
-    return total / window, np.where(about_mean > _ROUNDING * squares, about_mean, 0.0)
+    return total / window, _about_mean(total, squares, window)
 
 
 def _two_sided_p(difference: FloatArray, variance: FloatArray, freedom: int) -> FloatArray:

@@ -3,16 +3,17 @@
 Sessions before the first row are missing, like any session without a value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
 
-_SHARING = 64
+_SHARING = 73
 """Windows whose products are computed together."""
 Number = TypeVar("Number", bound=np.generic)
 
@@ -41,13 +42,21 @@ def windowed_product(left: FloatArray, right: FloatArray, offsets: IntArray, len
     Neighbouring windows share a product: what lies beyond a window is computed in vain, so they are few at a time.
     """
     products = np.empty((len(left), length))
-    for first in range(0, len(left), _SHARING):
-        block = slice(first, first + _SHARING)
-        own = offsets[block]
-        rows = right[own[0] : own[-1] + length]
-        shared = sliding_window_view(left[block] @ rows.T, length, axis=1)
-        products[block] = shared[np.arange(len(own)), own - own[0]]
+    for first, stop in _neighbours(offsets):
+        begin = int(offsets[first])
+        shared = left[first:stop] @ right[begin : begin + stop - first - 1 + length].T
+        # Each window begins one later than that of the row above.
+        row, item = shared.strides
+        products[first:stop] = as_strided(shared, (stop - first, length), (row + item, item))
     return products
+
+
+def _neighbours(offsets: IntArray) -> Iterator[tuple[int, int]]:
+    """Begin and end of each run of offsets one after the other, a few at a time."""
+    begins = np.flatnonzero(np.diff(offsets, prepend=-2) != 1).tolist()
+    for begin, end in pairwise([*begins, len(offsets)]):
+        for first in range(begin, end, _SHARING):
+            yield first, min(first + _SHARING, end)
 
 
 def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0, stride: int = 1) -> npt.NDArray[Number]:
