@@ -128,7 +128,7 @@ def symbol_variances(
     whole = present.all()
     values = rows if whole else np.where(present, rows, 0.0)
     at = windows.offsets + windows.window - 1
-    total, squares = (trailing_sum(each, windows.window)[at] for each in (values, values**2))
+    total, squares = np.hsplit(trailing_sum(np.hstack([values, values**2]), windows.window)[at], 2)
     n_obs = windows.window if whole else trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
     variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)
     own = (found.weight != 0) & np.isfinite(r_squared)

@@ -99,12 +99,13 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     total = windowed_product(np.nan_to_num(weights.weight), known, offsets, LOOKBACK_RETURNS)
     gaps = np.flatnonzero(~finite.all(axis=0) & (weights.gross_share > 0).any(axis=0))
     nothing = weights.coverage(np.zeros(weights.held.shape, dtype=bool))  # 1 where there is nothing but cash
-    coverage = np.broadcast_to(np.where(weights.gross > 0, 1.0, nothing)[:, None], total.shape)
+    most = np.where(weights.gross > 0, 1.0, nothing)[:, None]
+    coverage = np.broadcast_to(most, total.shape)
     if gaps.size:
         missing = (~finite[:, gaps]).astype(np.float64)
-        coverage = coverage - windowed_product(weights.gross_share[:, gaps], missing, offsets, LOOKBACK_RETURNS)
+        coverage = most - windowed_product(weights.gross_share[:, gaps], missing, offsets, LOOKBACK_RETURNS)
         coverage = np.where(coverage > _ROUNDING, coverage, 0.0)
-    if (coverage != 1.0).any():
+    if gaps.size or (most != 1.0).any():
         total = total / np.where(coverage > 0, coverage, np.nan)
     return ReturnSeries(total.T, coverage.T)
 
@@ -166,7 +167,7 @@ def position_shares(
     """
     equal, now = residual_variances(found, windows)
     covariance, own = (windows.covariance, equal) if equal_weighted else (windows.scaled, now)
-    pull = np.einsum("dkj,dj->dk", covariance, found.exposure)
+    pull = _pull(covariance, found.exposure)
     specific = symbol_shares(found, returns, windows)
     specific *= (own / np.where(equal > 0, equal, 1.0))[:, None]
     by_position = found.weight * np.einsum("dsk,dk->ds", found.beta, pull) + specific
@@ -179,14 +180,14 @@ def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatA
     """(D,) variance of a session of the residuals: equal-weighted, and as of now; 0 where it is rounding."""
     n_columns = windows.window - windows.factors.shape[1] - 1
     equal = found.variance
-    explained = np.einsum("dk,dkj,dj->d", found.exposure, windows.covariance, found.exposure)
+    explained = (found.exposure * _pull(windows.covariance, found.exposure)).sum(axis=1)
     now = har_variance(found.squares, found.known) * windows.window / n_columns
     moves = equal > _ROUNDING * explained
     return np.where(moves, equal, 0.0), np.where(moves, now, 0.0)
 
 
 def _split(found: Residuals, covariance: FloatArray, specific: FloatArray, market: int | None) -> Shares:
-    pull = np.einsum("dkj,dj->dk", covariance, found.exposure)
+    pull = _pull(covariance, found.exposure)
     variance = (found.exposure * pull).sum(axis=1) + specific
     total = np.where(variance > 0, variance, np.nan)
     return Shares(
@@ -194,6 +195,12 @@ def _split(found: Residuals, covariance: FloatArray, specific: FloatArray, marke
         specific=specific / total,
         vol=np.sqrt(SESSIONS_A_YEAR * total),
     )
+
+
+def _pull(covariance: FloatArray, exposure: FloatArray) -> FloatArray:
+    """(D, K) ``F b``: covariance of each factor with the part of the portfolio that the factors explain."""
+    pull: FloatArray = np.matmul(covariance, exposure[..., None])[..., 0]
+    return pull
 
 
 def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, market: int | None) -> FloatArray:
@@ -209,16 +216,15 @@ def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, m
 
 
 def _variance(returns: FloatArray) -> FloatArray:
-    """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is 0."""
+    """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is rounding."""
     rows = returns.T
-    finite = np.isfinite(rows)
-    if finite.all():
-        n_obs = np.full(len(rows), rows.shape[1])
-        centred = rows - rows.mean(axis=1, keepdims=True)
-    else:
-        n_obs = finite.sum(axis=1)
-        mean = np.where(finite, rows, 0.0).sum(axis=1) / np.maximum(n_obs, 1)
-        centred = np.where(finite, rows - mean[:, None], 0.0)
-    squares = np.vecdot(centred, centred)
-    variance: FloatArray = np.where((n_obs >= MIN_RISK_OBS) & (squares > 0), squares, np.nan) / np.maximum(n_obs - 1, 1)
+    n_obs, total = np.full(len(rows), rows.shape[1]), rows.sum(axis=1)
+    if not np.isfinite(total).all():
+        finite = np.isfinite(rows)
+        rows = np.where(finite, rows, 0.0)
+        n_obs, total = finite.sum(axis=1), rows.sum(axis=1)
+    squares = np.vecdot(rows, rows)
+    about_mean = squares - total**2 / np.maximum(n_obs, 1)
+    known = (n_obs >= MIN_RISK_OBS) & (about_mean > _ROUNDING * squares)
+    variance: FloatArray = np.where(known, about_mean, np.nan) / np.maximum(n_obs - 1, 1)
     return variance

@@ -13,6 +13,7 @@ from assets.numerics.arrays import BoolArray, FloatArray, IntArray, TextArray
 from assets.numerics.constants import (
     COVERED_SESSIONS,
     EWMA_DECAY,
+    LOOKBACK_RETURNS,
     MIN_RISK_OBS,
     MONTH,
     RISK_WINDOW,
@@ -97,16 +98,20 @@ def value_at_risk(returns: FloatArray, forecast_vol: FloatArray) -> ValueAtRisk:
     """
     rows = np.ascontiguousarray(returns.T)
     finite = np.isfinite(rows)
-    n_obs, n_recent = _count(finite), _count(finite[:, -RISK_WINDOW:])
-    filtered, shortfall = _filtered(rows, n_obs)
-    sample = rows[:, -RISK_WINDOW:].copy()
-    if (n_recent < RISK_WINDOW).any():
-        sample[~finite[:, -RISK_WINDOW:]] = np.inf
-    historical = _loss(*_quantiles(_lowest(sample), n_recent, VAR_TAILS), scarce=n_recent < MIN_RISK_OBS)
-    normal = -_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)
+    whole = bool(finite.all())
+    n_obs, n_recent = (_count(finite[:, -n:], whole=whole) for n in (rows.shape[1], RISK_WINDOW))
+    filtered = _filtered(rows, n_obs)
+    recent = rows[:, -RISK_WINDOW:].copy()
+    if not whole:
+        recent[~finite[:, -RISK_WINDOW:]] = np.inf
+    historical = _quantiles(_lowest(recent), n_recent, VAR_TAILS)
+    at_risk = (
+        *np.where(n_obs < MIN_FILTERED_OBS, np.nan, 0.0 - filtered),
+        *np.where(n_recent < MIN_RISK_OBS, np.nan, 0.0 - historical),
+        *(-_QUANTILES[:, None] * forecast_vol / np.sqrt(SESSIONS_A_YEAR)),
+    )
     reason = _SCARCE[np.minimum(n_obs, MIN_FILTERED_OBS)]
-    losses = dict(zip(LOSSES, (*filtered, shortfall, *historical, *normal), strict=True))
-    return ValueAtRisk(**losses, reason=reason)
+    return ValueAtRisk(**dict(zip(LOSSES, at_risk, strict=True)), reason=reason)
 
 
 def exceedances(returns: FloatArray, at_risk: FloatArray, tail: float) -> Exceedances:
@@ -137,8 +142,8 @@ def kupiec_band(sessions: int, tail: float) -> tuple[int, int]:
     return int(inside[0]), int(inside[-1])
 
 
-def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray]:
-    """(2, D) filtered value at risk and (D,) shortfall of returns (D, H), of which n_obs (D,) are finite."""
+def _filtered(rows: FloatArray, n_obs: IntArray) -> FloatArray:
+    """(3, D) filtered quantiles for ``VAR_TAILS``, and mean of the tail, of returns (D, H), of which n_obs are finite."""
     returns, first = _finite_last(rows, n_obs), rows.shape[1] - n_obs
     variance = _variances(returns**2, first)
     before, now = variance[:, MONTH - 1 : -1], np.sqrt(variance[:, -1])
@@ -151,10 +156,12 @@ def _filtered(rows: FloatArray, n_obs: IntArray) -> tuple[FloatArray, FloatArray
     squared /= before
     if first.any():
         squared[np.arange(squared.shape[1]) < first[:, None]] = np.inf  # of the first 21 returns there are none
-    lowest, scarce, n_z = _root(_lowest(squared)), n_obs < MIN_FILTERED_OBS, n_obs - MONTH
-    at_risk = _loss(*_quantiles(lowest, n_z, VAR_TAILS), scarce=scarce, scale=now)
-    (tail,) = _quantiles(lowest, n_z, (SHORTFALL_TAIL,))
-    return at_risk, _loss(_mean_up_to(tail, lowest, squared), scarce=scarce, scale=now)[0]
+    lowest = _root(_lowest(squared))
+    quantiles = _quantiles(lowest, n_obs - MONTH, (*VAR_TAILS, SHORTFALL_TAIL))
+    quantiles[-1] = _mean_up_to(quantiles[-1], lowest, squared)
+    with np.errstate(invalid="ignore"):  # no values at all
+        quantiles *= now
+    return quantiles
 
 
 def _variances(squares: FloatArray, first: IntArray) -> FloatArray:
@@ -163,24 +170,27 @@ def _variances(squares: FloatArray, first: IntArray) -> FloatArray:
     A month at a time: what is known when a month begins is put into its first square, so that one triangle of weights
     makes every variance of the month.
     """
-    n_rows, length = squares.shape
-    start = squares[:, :MONTH].mean(axis=1)
+    months, weights = squares.reshape(-1, MONTH), (1 - EWMA_DECAY) * _IN_A_MONTH
     late = np.flatnonzero(first)
-    own = np.minimum(first[late, None] + np.arange(MONTH), length - 1)
-    squares[late, first[late] - 1] = squares[late[:, None], own].mean(axis=1) / (1 - EWMA_DECAY)
-    start[late] = 0.0
-    months, weights = squares.reshape(-1, MONTH), (1 - EWMA_DECAY) * _decays(MONTH)
-    added = (months @ weights[-1]).reshape(n_rows, -1)
-    known = np.column_stack([start, added[:, :-1]]) @ _decays(added.shape[1], MONTH).T
+    if late.size:
+        own = np.minimum(first[late, None] + np.arange(MONTH), squares.shape[1] - 1)
+        squares[late, first[late] - 1] = squares[late[:, None], own].mean(axis=1) / (1 - EWMA_DECAY)
+    start = np.where(first > 0, 0.0, squares[:, :MONTH].sum(axis=1) / MONTH)
+    added = (months @ weights[-1]).reshape(len(squares), -1)
+    known = np.column_stack([start, added[:, :-1]]) @ _BY_MONTH.T
     months[:, 0] += EWMA_DECAY / (1 - EWMA_DECAY) * known.ravel()
-    variance: FloatArray = (months @ weights.T).reshape(n_rows, length)
+    variance: FloatArray = (months @ weights.T).reshape(squares.shape)
     return variance
 
 
 def _decays(n: int, sessions: int = 1) -> FloatArray:
-    """(n, n) what is left at i of what was there at j, which is ``sessions * (i - j)`` sessions earlier."""
+    """(n, n) weight at i of what was there at j, ``sessions * (i - j)`` sessions before."""
     decays: FloatArray = np.tril(EWMA_DECAY ** (sessions * np.subtract.outer(np.arange(n), np.arange(n))))
     return decays
+
+
+_IN_A_MONTH = _decays(MONTH)
+_BY_MONTH = _decays(LOOKBACK_RETURNS // MONTH, MONTH)
 
 
 def _root(squared: FloatArray) -> FloatArray:
@@ -202,9 +212,9 @@ def _mean_of(values: FloatArray, chosen: BoolArray) -> FloatArray:
     return mean
 
 
-def _count(finite: BoolArray) -> IntArray:
+def _count(finite: BoolArray, *, whole: bool) -> IntArray:
     """(D,) true cells of each row."""
-    return np.full(len(finite), finite.shape[1]) if finite.all() else finite.sum(axis=1)
+    return np.full(len(finite), finite.shape[1]) if whole else finite.sum(axis=1)
 
 
 def _finite_last(rows: FloatArray, n_obs: IntArray) -> FloatArray:
@@ -224,18 +234,12 @@ def _lowest(sample: FloatArray) -> FloatArray:
     return np.sort(sample[:, :_LOWEST], axis=1)
 
 
-def _quantiles(lowest: FloatArray, n_obs: IntArray, tails: tuple[float, ...]) -> list[FloatArray]:
-    """For each tail the (D,) quantile of n_obs (D,) values, by Weibull's rule, from the smallest of them."""
-    quantiles, rows = [], np.arange(len(lowest))
-    for tail in tails:
-        place = np.clip((n_obs + 1) * tail, 1.0, np.maximum(n_obs, 1))
-        rank = np.floor(place).astype(np.int64)
-        low, high = lowest[rows, rank - 1], lowest[rows, np.minimum(rank, _LOWEST - 1)]
-        with np.errstate(invalid="ignore"):  # no values at all
-            quantiles.append(np.where(place > rank, low + (place - rank) * (high - low), low))
+def _quantiles(lowest: FloatArray, n_obs: IntArray, tails: tuple[float, ...]) -> FloatArray:
+    """(N, D) quantiles for N tails of n_obs (D,) values, by Weibull's rule, from the smallest of them; NaN for none."""
+    place = np.maximum(np.multiply.outer(tails, n_obs + 1), 1.0)
+    rank = place.astype(np.int64)
+    rows, share = np.arange(len(lowest)), place - rank
+    low, high = lowest[rows, rank - 1], lowest[rows, np.minimum(rank, _LOWEST - 1)]
+    with np.errstate(invalid="ignore"):  # no values at all
+        quantiles: FloatArray = np.where(share > 0, low + share * (high - low), low)
     return quantiles
-
-
-def _loss(*quantiles: FloatArray, scarce: BoolArray, scale: FloatArray | float = 1.0) -> FloatArray:
-    """Quantiles of returns as losses in the scale of now; NaN where returns are scarce."""
-    return np.where(scarce, np.nan, 0.0 - scale * np.nan_to_num(np.array(quantiles)))

@@ -165,7 +165,8 @@ def _fill_one(part: Volatility, returns: FloatArray) -> None:
     history = _about_mean(_month_sums(returns), _month_sums(squares), MONTH)[:, : 1 - MONTH]
     if not whole:
         history[_month_sums(finite.astype(np.float64))[:, : 1 - MONTH] < MONTH] = np.nan
-    place, earlier = _place(history)
+    earlier = _known_in(np.isfinite(history[:, :-1]), PERCENTILE_HISTORY, whole=whole)
+    place = _place(history, earlier)
     quarter = returns[:, -QUARTER:]
     p, sign = _brown_forsythe(quarter[:, -TREND_RECENT:], quarter[:, :-TREND_RECENT])
     realized = _realized(_about_mean(quarter.sum(axis=1), squares[:, -QUARTER:].sum(axis=1), QUARTER), QUARTER)
@@ -218,17 +219,14 @@ def _month_sums(values: FloatArray) -> FloatArray:
     return total
 
 
-def _place(history: FloatArray) -> tuple[FloatArray, _Counts]:
-    """Place of the last of variances (S, 253) among those before: below and half the equal; and how many there are.
-
-    :returns: (S,) each.
-    """
+def _place(history: FloatArray, earlier: _Counts) -> FloatArray:
+    """(S,) place of the last of variances (S, 253) among the earlier (S,) that there are: below and half the equal."""
     today, before = history[:, -1:], history[:, :-1]
-    below, above, earlier = (
+    below, above = (
         each.view(np.uint8).sum(axis=1, dtype=np.int16)
-        for each in (before < today * (1.0 - _SAME) ** 2, before > today * (1.0 + _SAME) ** 2, np.isfinite(before))
+        for each in (before < today * (1.0 - _SAME) ** 2, before > today * (1.0 + _SAME) ** 2)
     )
-    return 0.5 * (earlier + below - above), earlier
+    return 0.5 * (earlier + below - above)
 
 
 def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -262,8 +260,8 @@ def _realized(about_mean: FloatArray, window: int) -> FloatArray:
 def _about_mean(sums: FloatArray, squares: FloatArray, window: int) -> FloatArray:
     """Sum of squares about the mean of window numbers with this sum and these squares; 0 where it is rounding."""
     about_mean = sums**2
-    about_mean /= window
-    np.subtract(squares, about_mean, out=about_mean)
+    about_mean *= -1.0 / window
+    about_mean += squares
     about_mean[about_mean <= _ROUNDING * squares] = 0.0
     return about_mean
 

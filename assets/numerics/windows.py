@@ -112,8 +112,9 @@ def first_reason(shape: tuple[int, ...], *reasons: tuple[BoolArray, TextArray | 
     """The first reason whose condition holds, cell by cell; None where none does."""
     chosen = np.full(shape, None, dtype=object)
     for condition, text in reversed(reasons):
-        where = np.broadcast_to(condition, shape)
-        chosen[where] = text if isinstance(text, str) else np.broadcast_to(text, shape)[where]
+        if condition.any():
+            where = np.broadcast_to(condition, shape)
+            chosen[where] = text if isinstance(text, str) else np.broadcast_to(text, shape)[where]
     return chosen
 
 
