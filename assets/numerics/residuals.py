@@ -85,17 +85,17 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
     exposure = weighted_sum(weight, beta)
     panel = _panel(returns, windows, covered.any(axis=0))
     taken = np.hstack([weight, -exposure]), np.hstack([panel.returns, windows.factors])
-    series, share = windowed_product(*taken, windows.offsets, windows.window), None
-    if panel.gaps.size:
-        correction, share = _of_the_missing(weight, beta, panel, windows)
-        series += correction
+    series = windowed_product(*taken, windows.offsets, windows.window)
+    cells, fitted, share = _of_the_missing(weight, beta, panel, windows)
+    series[cells] += fitted
     known = windows.known()
     n_obs = series.shape[1] if known is None else np.maximum(known.sum(axis=1), 1)
     series -= (series.sum(axis=1) / n_obs)[:, None]
-    if share is not None:
-        enough: BoolArray = share >= MIN_RESIDUAL_COVERAGE
-        known = enough if known is None else known & enough
-        series /= np.where(enough, share, 1.0)
+    scarce = share < MIN_RESIDUAL_COVERAGE
+    series[cells] /= np.where(scarce, 1.0, share)
+    if scarce.any():
+        known = np.ones(series.shape, dtype=bool) if known is None else known
+        known[cells[0][scarce], cells[1][scarce]] = False
     if known is not None:
         series = np.where(known, series, 0.0)
     return Residuals(weight, coverage, beta, exposure, series, known)
@@ -185,26 +185,28 @@ def _panel(returns: FloatArray, windows: FactorWindows, wanted: BoolArray) -> _P
 
 def _of_the_missing(
     weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
-) -> tuple[FloatArray, FloatArray]:
-    """What the sum over symbols takes too much for those that miss sessions, and what share of weight has a return.
+) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
+    """What symbols that miss sessions change there: the sum over symbols has taken ``0 - x_t' b_i`` of each for its
+    residual, so what the factors explain of it is given back, and its intercept, which the mean takes later.
 
-    Their factor parts are given back on the sessions that they miss, and their intercepts taken on those they have.
-
-    :returns: (D, W) each.
+    :returns: the N cells (session, place in its window) that some symbol misses; (N,) what is given back; (N,) the share
+        of weight that has a return.
     """
-    gaps, missing = panel.gaps, panel.missing
-    own, loading = weight[:, gaps], beta[:, gaps]
-    at = windows.offsets + windows.window - 1
-    present = windows.complete[:, None] - missing
-    n_obs = np.maximum(trailing_sum(present, windows.window)[at], 1.0)
-    intercept = trailing_sum(panel.returns[:, gaps], windows.window)[at] / n_obs
-    given_back = []
-    for k, factor in enumerate(windows.factors.T):
-        intercept -= trailing_sum(present * factor[:, None], windows.window)[at] / n_obs * loading[..., k]
-        given_back.append(missing * factor[:, None])
-    left = np.hstack([*(own * loading[..., k] for k in range(len(given_back))), -own * intercept])
-    right = np.hstack([*given_back, present])
+    gaps, rows = panel.gaps, np.flatnonzero(panel.missing.any(axis=1))
+    if not rows.size:
+        return (rows, rows), np.empty(0), np.empty(0)
+    own, loading, missing = weight[:, gaps], beta[:, gaps], panel.missing[rows]
+    places = rows - windows.offsets[:, None]
+    inside = (places >= 0) & (places < windows.window)
+    d, m = np.nonzero(inside)
+    design = np.column_stack([windows.complete, windows.factors])
+    missed = np.hstack([missing * column[rows, None] for column in design.T])
+    sums = trailing_sum(np.hstack([design, panel.returns[:, gaps]]), windows.window)
+    sums = sums[windows.offsets + windows.window - 1]
+    n_obs, *moves = sums[:, : design.shape[1], None].swapaxes(0, 1) - np.split(inside @ missed, design.shape[1], axis=1)
+    explained = np.einsum("kds,dsk->ds", moves, loading)
+    intercept = (sums[:, design.shape[1] :] - explained) / np.maximum(n_obs, 1.0)
+    fitted = np.hstack([own * intercept, *(own * slope for slope in np.moveaxis(loading, 2, 0))]) @ missed.T
     size = np.abs(weight).sum(axis=1, keepdims=True)
-    lost = np.abs(own) / np.where(size > 0, size, 1.0)
-    correction = windowed_product(left, right, windows.offsets, windows.window)
-    return correction, 1.0 - windowed_product(lost, missing, windows.offsets, windows.window)
+    lost = (np.abs(own) / np.where(size > 0, size, 1.0)) @ missing.T
+    return (d, places[d, m]), fitted[d, m], 1.0 - lost[d, m]

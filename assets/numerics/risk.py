@@ -22,7 +22,7 @@ from assets.numerics.factor_windows import FactorWindows
 from assets.numerics.portfolio import Weights
 from assets.numerics.residuals import Residuals, symbol_shares, symbol_variances
 from assets.numerics.volatility import har_variance
-from assets.numerics.windows import checked_targets, session_rows, windowed_product
+from assets.numerics.windows import checked_targets, has_reason, session_rows, windowed_product
 
 NO_SPLIT_UNIVARIATE = "Univariate betas do not add up"
 _ROUNDING = 1e-13
@@ -96,17 +96,21 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     finite = np.isfinite(rows)
     offsets = ends - ends[:1]
     known = rows if finite.all() else np.where(finite, rows, 0.0)
-    total = windowed_product(np.nan_to_num(weights.weight), known, offsets, LOOKBACK_RETURNS)
-    gaps = np.flatnonzero(~finite.all(axis=0) & (weights.gross_share > 0).any(axis=0))
+    weight = np.where(has_reason(weights.reason)[:, None], 0.0, weights.weight)
+    total = windowed_product(weight, known, offsets, LOOKBACK_RETURNS)
+    gaps = np.flatnonzero(~finite.all(axis=0))
+    gaps = gaps[(weights.gross_share[:, gaps] > 0).any(axis=0)]
     nothing = weights.coverage(np.zeros(weights.held.shape, dtype=bool))  # 1 where there is nothing but cash
     most = np.where(weights.gross > 0, 1.0, nothing)[:, None]
     coverage = np.broadcast_to(most, total.shape)
     if gaps.size:
         missing = (~finite[:, gaps]).astype(np.float64)
         coverage = most - windowed_product(weights.gross_share[:, gaps], missing, offsets, LOOKBACK_RETURNS)
-        coverage = np.where(coverage > _ROUNDING, coverage, 0.0)
+        coverage[coverage <= _ROUNDING] = 0.0
     if gaps.size or (most != 1.0).any():
-        total = total / np.where(coverage > 0, coverage, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total /= coverage
+        total[coverage == 0] = np.nan
     return ReturnSeries(total.T, coverage.T)
 
 
