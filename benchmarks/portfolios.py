@@ -6,12 +6,14 @@ exposures, their errors, R2, volatility and value at risk, and no shares of risk
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from numpy.typing import NDArray
 
 from assets.numerics import portfolio as weighing
 from assets.numerics import regression, residuals, risk
@@ -19,7 +21,6 @@ from assets.numerics.arrays import FloatArray, IntArray
 from assets.numerics.constants import BETA_WINDOW, LOOKBACK_RETURNS
 from assets.numerics.factor_windows import FactorWindows, factor_windows
 from assets.numerics.portfolio import Lots
-from assets.numerics.regression import Fits
 from assets.numerics.value_at_risk import value_at_risk
 from assets.numerics.volatility import volatility
 from benchmarks.measure import Row, compare, pure
@@ -27,6 +28,7 @@ from benchmarks.simulated import FACTORS, Panel, simulate, with_gaps
 
 BOOKS, NAMES, SESSIONS, SYMBOLS = 500, 30, 365, 500
 _LOOP_SESSIONS = 20
+_OF_FITS = ("beta", "market_total", "r_squared", "quality")
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Market:
     """What is known of the symbols."""
 
     panel: Panel
-    close: FloatArray
     days: FloatArray
-    fits: Fits
+    stored: dict[str, NDArray[Any]]
+    """(S, sessions, ...) as rows of tables come, a symbol after the other: closes, returns, fields of the fits."""
     books: list[IntArray]
     """The symbols of each book."""
+
+    def of(self, name: str, names: IntArray) -> NDArray[Any]:
+        """(sessions, N, ...) of a book's symbols."""
+        return np.ascontiguousarray(np.swapaxes(self.stored[name][names], 0, 1))
 
 
 def portfolio() -> Iterator[Row]:
@@ -60,10 +66,11 @@ def make_market(*, gaps: bool = False) -> Market:
     close = 50 * np.cumprod(1 + np.nan_to_num(panel.returns), axis=0)
     days = np.datetime64("2020-01-01") + np.arange(len(close))
     fits = regression.fit(panel.returns, panel.factors, panel.targets, factor_names=FACTORS)
-    fits = replace(fits, beta=np.ascontiguousarray(fits.beta))  # as rows of a table give them
+    known = {"close": close, "returns": panel.returns} | {name: getattr(fits, name) for name in _OF_FITS}
+    stored = {name: np.ascontiguousarray(np.swapaxes(values, 0, 1)) for name, values in known.items()}
     random = np.random.default_rng(4)
     books = [random.permutation(SYMBOLS)[:NAMES] for _ in range(BOOKS)]
-    return Market(panel, close, days, fits, books)
+    return Market(panel, days, stored, books)
 
 
 def _all_books(market: Market, work: Callable[[Market, IntArray, FactorWindows], object]) -> Callable[[], None]:
@@ -78,13 +85,10 @@ def _all_books(market: Market, work: Callable[[Market, IntArray, FactorWindows],
 def ours(market: Market, names: IntArray, windows: FactorWindows) -> tuple[FloatArray, ...]:
     """Every number that the two portfolio tables have."""
     weights = weighing.weigh(_positions(market, names))
-    fits, targets = market.fits, market.panel.targets
-    returns, beta, market_total, r_squared, quality = (
-        np.take(each, names, axis=1)
-        for each in (market.panel.returns, fits.beta, fits.market_total, fits.r_squared, fits.quality)
-    )
+    returns = market.of("returns", names)
+    beta, market_total, r_squared, quality = (market.of(name, names) for name in _OF_FITS)
     exposures = weighing.expose(weights, beta, market_total, quality)
-    series = risk.return_series(weights, returns, targets)
+    series = risk.return_series(weights, returns, market.panel.targets)
     found = residuals.residuals(weights, beta, returns, windows)
     se = residuals.standard_errors(found, windows)
     split = risk.split_risk(found, windows, r_squared, returns, series)
@@ -97,15 +101,12 @@ def _new_parts(market: Market) -> Callable[[], None]:
     """The second step alone: the first book's weights and returns, known before, stand for those of every book."""
     targets, first = market.panel.targets, market.books[0]
     weights = weighing.weigh(_positions(market, first))
-    series = risk.return_series(weights, np.take(market.panel.returns, first, axis=1), targets)
+    series = risk.return_series(weights, market.of("returns", first), targets)
 
     def run() -> None:
         windows = factor_windows(market.panel.factors, targets)
         for names in market.books:
-            fits = market.fits
-            returns, beta, r_squared = (
-                np.take(each, names, axis=1) for each in (market.panel.returns, fits.beta, fits.r_squared)
-            )
+            returns, beta, r_squared = (market.of(name, names) for name in ("returns", "beta", "r_squared"))
             found = residuals.residuals(weights, beta, returns, windows)
             residuals.standard_errors(found, windows)
             risk.split_risk(found, windows, r_squared, returns, series)
@@ -115,7 +116,7 @@ def _new_parts(market: Market) -> Callable[[], None]:
 
 
 def _positions(market: Market, names: IntArray) -> weighing.Positions:
-    close = np.take(market.close, names, axis=1)
+    close = market.of("close", names)
     count = len(names)
     lots = Lots(
         symbol=np.arange(count),
@@ -133,7 +134,7 @@ def _positions(market: Market, names: IntArray) -> weighing.Positions:
 def loop(market: Market, sessions: int = _LOOP_SESSIONS) -> tuple[FloatArray, ...]:
     """One book on the last sessions: exposures, HC3 errors, R2, volatility and value at risk, a session at a time."""
     names, found = market.books[0], []
-    close = pd.DataFrame(market.close[:, names])
+    close = pd.DataFrame(market.of("close", names))
     returns, factors = close.pct_change(), pd.DataFrame(market.panel.factors, columns=list(FACTORS))
     returns.iloc[0] = market.panel.returns[0, names]
     quantity = np.where(np.arange(len(names)) % 5, 10.0, -10.0)

@@ -186,11 +186,13 @@ def _panel(returns: FloatArray, windows: FactorWindows, wanted: BoolArray) -> _P
 def _of_the_missing(
     weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
 ) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
-    """What symbols that miss sessions change there: the sum over symbols has taken ``0 - x_t' b_i`` of each for its
-    residual, so what the factors explain of it is given back, and its intercept, which the mean takes later.
+    """What symbols that miss sessions change there, for want of ``e_it``.
 
-    :returns: the N cells (session, place in its window) that some symbol misses; (N,) what is given back; (N,) the share
-        of weight that has a return.
+    The sum over symbols has taken ``-x_t' b_i`` of each where it has no return: that is given back. The mean will take
+    its intercept a_i there as well: it is given in advance.
+
+    :returns: the N cells (session, place in its window) that some symbol misses; (N,) what is given; (N,) the share of
+        weight that has a return.
     """
     gaps, rows = panel.gaps, np.flatnonzero(panel.missing.any(axis=1))
     if not rows.size:

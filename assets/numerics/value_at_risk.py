@@ -143,7 +143,7 @@ def kupiec_band(sessions: int, tail: float) -> tuple[int, int]:
 
 
 def _filtered(rows: FloatArray, n_obs: IntArray) -> FloatArray:
-    """(3, D) filtered quantiles for ``VAR_TAILS``, and mean of the tail, of returns (D, H), of which n_obs are finite."""
+    """(3, D) filtered quantiles for ``VAR_TAILS``, and mean of the tail, of returns (D, H); n_obs (D,) are finite."""
     returns, first = _finite_last(rows, n_obs), rows.shape[1] - n_obs
     variance = _variances(returns**2, first)
     before, now = variance[:, MONTH - 1 : -1], np.sqrt(variance[:, -1])

@@ -229,6 +229,15 @@ def test_a_bad_tick_that_has_left_the_window_leaves_no_trace() -> None:
     assert_same(volatility(bad, [LAST]), volatility(returns, [LAST]), list(range(8)), [0])
 
 
+def test_a_series_moves_no_other_as_of_the_same_session() -> None:
+    """Promise: series that are added up together keep apart: one of 1e6 between two others leaves their bits alone."""
+    returns = make_returns(n_series=3)
+    wild = returns * [1.0, 1e6, 1.0]
+    one, other = volatility(wild, [LAST]), volatility(returns, [LAST])
+    for name in NUMBERS:
+        assert np.array_equal(getattr(one, name)[:, [0, 2]], getattr(other, name)[:, [0, 2]]), name
+
+
 def test_shapes_hold_for_nothing_at_all() -> None:
     """Promise: no targets or no series give empty results, not errors."""
     assert volatility(make_returns(), []).vol_trend.shape == (0, 8)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.numerics import constants
-from assets.numerics.windows import checked_targets, first_reason, session_rows, trailing_sum
+from assets.numerics.windows import checked_targets, first_reason, session_rows, trailing_sum, windowed_product
 
 
 @given(st.integers(1, 300), st.integers(1, 260), st.sampled_from([1.0, 0.94, 0.5]))
@@ -48,6 +48,16 @@ def test_targets_that_are_not_ascending_rows_are_refused(targets: list[int]) -> 
     """Promise: a mistake in the caller's rows is an error that says what was expected."""
     with pytest.raises(ValueError, match=r"strictly ascending rows in 0\.\.9"):
         checked_targets(targets, 10)
+
+
+def test_a_windowed_product_is_the_product_with_its_own_window() -> None:
+    """Promise: whichever sessions are asked for, one after the other or far apart, each has the window that is its own."""
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(170, 4)), rng.normal(size=(400, 4))
+    offsets = np.delete(np.arange(200), [0, 3, 4, *range(100, 127)])
+    found = windowed_product(left, right, offsets, 20)
+    for d, offset in enumerate(offsets):
+        assert found[d] == pytest.approx(right[offset : offset + 20] @ left[d], rel=1e-12, abs=1e-12)
 
 
 def test_the_first_reason_stands() -> None:
