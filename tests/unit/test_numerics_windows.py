@@ -51,7 +51,7 @@ def test_targets_that_are_not_ascending_rows_are_refused(targets: list[int]) -> 
 
 
 def test_a_windowed_product_is_the_product_with_its_own_window() -> None:
-    """Promise: whichever sessions are asked for, one after the other or far apart, each has the window that is its own."""
+    """Promise: sessions one after the other or far apart, each has the window that is its own."""
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(170, 4)), rng.normal(size=(400, 4))
     offsets = np.delete(np.arange(200), [0, 3, 4, *range(100, 127)])
