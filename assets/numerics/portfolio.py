@@ -16,8 +16,8 @@ from assets.numerics.windows import checked_targets, first_reason, has_reason
 NOTHING_HELD = "No active position"
 NO_VALUE = "The positions are worth nothing: no denominator for weights"
 NOT_COVERED = "No position has factor exposures"
-_BASES: TextArray = np.array(["market", "market", "entry", "mixed"], dtype=object)
-"""By twice whether a position is at its entry price, and whether one is at market."""
+_BASES: TextArray = np.array(["market", "market", "entry", "mixed", None], dtype=object)
+"""By twice whether a position is at its entry price, and whether one is at market; the last is that of no value."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def weigh(positions: Positions, equity: float | None = None) -> Weights:
         net=positions.value.sum(axis=1),
         denominator=denominator,
         held=positions.held,
-        weight_basis=np.where(void, None, _BASES[2 * at_entry + at_market]),
+        weight_basis=_BASES[np.where(void, -1, 2 * at_entry + at_market)],
         entry_share=np.where(positions.at_entry, gross_share, 0.0).sum(axis=1),
         stale_share=np.where(positions.stale, gross_share, 0.0).sum(axis=1),
         reason=first_reason(gross.shape, (empty, NOTHING_HELD), (worthless, NO_VALUE)),

@@ -226,7 +226,8 @@ def _place(history: FloatArray, earlier: _Counts) -> FloatArray:
         each.view(np.uint8).sum(axis=1, dtype=np.int16)
         for each in (before < today * (1.0 - _SAME) ** 2, before > today * (1.0 + _SAME) ** 2)
     )
-    return 0.5 * (earlier + below - above)
+    place: FloatArray = 0.5 * (earlier + below - above)
+    return place
 
 
 def _brown_forsythe(sample: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
