@@ -23,9 +23,6 @@ from resources import calendar
 from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
-#: A run of fewer rows than this for each of the keys that a run takes is given more keys.
-_ROWS_OF_A_KEY = 10
-
 
 class NothingToPlanError(ValueError):
     """There is no session to compute."""
@@ -99,7 +96,7 @@ class WorkPlan:
     wanted: Mapping[str, Wanted]  # by asset
     is_new_model: bool  # none of its rows was ever computed
     proxies_ever: frozenset[str]  # of all models that were
-    max_keys: int  # of one run that makes ten rows or more of each
+    max_keys: int  # of one run
     completed: date | None = None  # the last completed session; None: `as_of`
     silent: frozenset[str] = frozenset()  # symbols that no source has: their rows cost no call
     waiting: Mapping[str, str] = field(default_factory=dict)  # symbols whose prices are not asked for now, and why
@@ -145,25 +142,14 @@ class WorkPlan:
 
     def _split(self, dimension: str) -> Iterator[Block]:
         steps = [self._step(asset) for asset in of_dimension(dimension)]
-        for keys in self._parts(steps):
+        every = tuple(dict.fromkeys(key for step in steps for key in step.keys))
+        for keys in (every[start : start + self.max_keys] for start in range(0, len(every), self.max_keys)):
             part = set(keys)
             named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
             due = tuple(step for step in named if step.keys)
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
             yield Block(dimension, keys, *self._span(dimension, due), due, self.completed or self.as_of)
-
-    def _parts(self, steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
-        """Split the keys of the steps into those of a run each: `max_keys`, or more that have few rows to be made."""
-        keys, rows = list[str](), 0
-        for key in dict.fromkeys(key for step in steps for key in step.keys):
-            if len(keys) >= self.max_keys and rows >= self.max_keys * _ROWS_OF_A_KEY:
-                yield tuple(keys)
-                keys, rows = [], 0
-            keys.append(key)
-            rows += max(self.wanted[step.asset].missing_by_key.get(key, 0) for step in steps)
-        if keys:
-            yield tuple(keys)
 
     def _step(self, asset: Asset) -> Step:
         """Ask an asset for the missing cells, and say what the keys left out have already."""
@@ -266,8 +252,7 @@ def plan(
 ) -> WorkPlan:
     """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
 
-    Symbols that are `watched` are wanted like held ones. A run takes `max_keys` symbols or portfolios, or, while that
-    makes fewer than ten rows each, so many more: what a run costs however little it does is not paid ten times over.
+    Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios.
 
     Prices that were asked for in vain are asked for again, but for those of symbols that the caller has `tried`, or,
     given the time, of those whose time has not come. Rows that rest on these wait.

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from assets.catalogue import BY_NAME
 from assets.factor_models import SAMPLE_5
 from resources import calendar
-from resources.database import portfolios, prices, results
+from resources.database import portfolios, prices
 from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.database.prices import Answer
@@ -173,30 +173,12 @@ def test_force_asks_for_what_exists_and_for_no_prices(database: Database) -> Non
 
 
 def test_many_symbols_are_split_into_runs(database: Database) -> None:
-    """No run that has all of a history to make takes more keys than allowed; together they cover each key once."""
+    """No run takes more keys than allowed; together they cover each key once."""
     store_books(database, book=lots(STOCKS))
     todo = planned(database, max_keys=8)
     symbols = [block.keys for block in todo.blocks if block.dimension == "symbol"]
     assert max(map(len, symbols)) <= 8
     assert sorted(key for keys in symbols for key in keys) == sorted(STOCKS)
-
-
-def test_a_run_of_one_session_takes_ten_times_as_many(database: Database) -> None:
-    """The daily increment pays for a run once: a new session is split only where its rows are ten for each key."""
-    held = STOCKS[:8]
-    store_books(database, book=lots(held))
-    for symbol in (*PROXIES, *held):
-        store_prices(database, symbol, WINDOW[:-1])
-    with database.write() as connection:
-        results.register_model(connection, SAMPLE_5.key, SAMPLE_5.definition, PROXIES)
-        for symbol in held:
-            days = {"symbol": [symbol] * 4, "session": [day.isoformat() for day in SESSIONS[:-1]], "n_obs": [252] * 4}
-            results.store_volatility(connection, days, {})
-            fits = {**days, "model": [SAMPLE_5.key] * 4, "quality": ["full_history"] * 4}
-            results.store_exposures(connection, fits, {}, replace=False)
-    todo = planned(database, max_keys=1)
-    symbols = [block for block in todo.blocks if block.dimension == "symbol"]
-    assert [(len(block.keys), block.first, block.last) for block in symbols] == [(8, AS_OF, AS_OF)]
 
 
 @pytest.mark.parametrize("max_keys", [1, 2, 5, 6])
@@ -207,7 +189,7 @@ def test_prices_of_proxies_come_with_or_before_every_regression(database: Databa
     fetched: set[str] = set()
     computed: list[str] = []
     for block in todo.blocks:
-        assert len(block.keys) <= 2 * max_keys  # five sessions are half of ten rows
+        assert len(block.keys) <= max_keys
         steps = {step.asset: step.keys for step in block.steps}
         fetched |= {*steps.get("proxy_prices", ()), *steps.get("daily_prices", ())}
         for asset in ("factor_exposures", "symbol_volatility"):
