@@ -192,7 +192,7 @@ def _compute(services: Services, as_of: date, names: Sequence[str] | None = None
 
 def _by_asset(services: Services, since: datetime) -> dict[str, float]:
     """Give the seconds of the steps of all runs, by what they made, as Dagster keeps them."""
-    found = dict.fromkeys(("prices", "exposures", "volatility", "portfolio_exposures", "portfolio_volatility"), 0.0)
+    found = dict.fromkeys(_STAGES.values(), 0.0)
     with open_instance(services.settings) as instance:
         for record in instance.get_run_records(dg.RunsFilter(created_after=since)):
             ends = instance.all_logs(record.dagster_run.run_id, of_type={_START, _SUCCESS})

@@ -211,7 +211,7 @@ def _month_sums(values: FloatArray) -> FloatArray:
     two = run[1:] + run[:-1]
     four = two[2:] + two[:-2]
     eight = four[4:] + four[:-4]
-    total = np.zeros_like(values)
+    total = np.zeros(values.shape)
     sums = total.ravel()[: 1 - MONTH]
     np.add(eight[8:-5], eight[:-13], out=sums)
     sums += four[16:-1]

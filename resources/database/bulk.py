@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ARRAY, Column, Connection, String, Table, cast
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 #: Rows to be stored, as columns of equal length.
 Columns = Mapping[str, Sequence[Any]]
@@ -133,23 +134,20 @@ def among(column: sa.ColumnElement[Any], keys: Collection[Any]) -> sa.ColumnElem
     return _Among(column, tuple(keys)) if len(keys) > _FEW_KEYS else column.in_(keys)
 
 
-class _Among(sa.ColumnElement[bool]):
+class _Among(FunctionElement[bool]):
     """That a column is among many keys, which each database takes in its own way."""
 
     inherit_cache = False
     type = sa.Boolean()
 
     def __init__(self, column: sa.ColumnElement[Any], keys: Sequence[Any]) -> None:
+        super().__init__(column)
         self.column = column
         self.keys = keys
 
     def self_group(self, against: Any = None) -> "_Among":  # noqa: ARG002 - it needs no brackets, and is a boolean
         """Stand as it is: SQLAlchemy would compare it with 1, and the database then uses no index."""
         return self
-
-    @property
-    def _from_objects(self) -> Any:
-        return self.column._from_objects
 
 
 @compiles(_Among, "sqlite")

@@ -10,6 +10,7 @@ import yaml
 
 from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
 from sigma_dagster.errors import BrokenHomeError, WorkersError
+from sigma_dagster.runs.request import LAUNCHED_BY_REPORTS, LAUNCHED_BY_TAG
 from sigma_dagster.settings import BROKER_URL, Settings
 
 #: Runs are processes, and each is busy: more at once than cores only take memory.
@@ -114,8 +115,10 @@ _CELERY = {
 
 
 def _concurrency(runs: int, *, at_the_source: int) -> dict[str, Any]:
+    # Pages of many portfolios take minutes: they must not hold every slot while rows are to be computed.
+    pages = {"key": LAUNCHED_BY_TAG, "value": LAUNCHED_BY_REPORTS, "limit": 1}
     return {
-        "runs": {"max_concurrent_runs": runs},
+        "runs": {"max_concurrent_runs": runs, "tag_concurrency_limits": [pages]},
         "pools": {"granularity": "run", "default_limit": at_the_source},
     }
 

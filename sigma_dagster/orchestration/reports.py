@@ -7,11 +7,12 @@ import json
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import PRIORITY_TAG
 
 from assets import portfolio_report
 from assets.shared.look_back import listed
 from resources.database import results
-from sigma_dagster.runs.request import DEFER_TAG, LAUNCHED_BY_TAG, QUIET
+from sigma_dagster.runs.request import DEFER_TAG, LAUNCHED_BY_REPORTS, LAUNCHED_BY_TAG, QUIET
 from sigma_dagster.services import Services
 
 NAME = "portfolio_reports"
@@ -59,6 +60,11 @@ def evaluate(services: Services, cursor: str | None) -> dg.SensorResult:
     request = dg.RunRequest(
         partition_key=due[0],
         run_config={"ops": {portfolio_report.NAME: {"config": {"portfolios": due}}}, **QUIET},
-        tags={DEFER_TAG: "true", "portfolio": listed(due, _NAMED), LAUNCHED_BY_TAG: f"sensor {NAME}"},
+        tags={
+            DEFER_TAG: "true",
+            "portfolio": listed(due, _NAMED),
+            LAUNCHED_BY_TAG: LAUNCHED_BY_REPORTS,
+            PRIORITY_TAG: "-1",  # after whatever computes rows
+        },
     )
     return dg.SensorResult(run_requests=[request], cursor=json.dumps({**kept, **{name: newest[name] for name in due}}))

@@ -18,6 +18,7 @@ DEFER_TAG = "dagster/defer_asset_events"
 #: Who asked for a run; those of the Dagster UI have no such tag.
 LAUNCHED_BY_TAG = "launched_by"
 LAUNCHED_BY_COMMAND = "sigma"
+LAUNCHED_BY_REPORTS = "sensor portfolio_reports"
 
 #: Run config: the console logger would print a line an event, on the terminal of `make dev` too.
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

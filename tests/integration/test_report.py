@@ -286,6 +286,18 @@ def test_reuse_is_counted(full_home: Home) -> None:
 # --- in Dagster
 
 
+def test_pages_leave_a_slot_to_what_computes(core_home: Home) -> None:
+    """Pages of 1,000 portfolios take half an hour: such runs are begun one at a time, and after all others."""
+    (request,) = reports.evaluate(core_home.environment(), None).run_requests or ()
+    with core_home.instance() as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue
+    limits = [limit for limit in queue.tag_concurrency_limits if request.tags.get(limit["key"]) == limit["value"]]
+    assert [limit["limit"] for limit in limits] == [1]
+    assert queue.max_concurrent_runs > 1
+    assert int(request.tags["dagster/priority"]) < 0
+
+
 def test_the_sensor_asks_once_for_each_new_row(core_home: Home) -> None:
     """Promise: one run for all portfolios with new rows; each partition tells its page, numbers and charts."""
     services = core_home.environment()
