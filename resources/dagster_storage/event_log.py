@@ -228,10 +228,10 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                 if not rows:
                     return
             last_of_asset = {row.columns["asset_key"]: i for i, row in enumerate(rows)}
-            insert = SqlEventLogStorageTable.insert().returning(
-                SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
-            )
-            event_ids = conn.execute(insert, [row.columns for row in rows]).scalars().all()
+            # Ids of our own: to be told those of the database, SQLAlchemy makes a statement of each row.
+            event_ids = self._new_ids(conn, len(rows))
+            numbered = [{**row.columns, "id": number} for row, number in zip(rows, event_ids, strict=True)]
+            conn.execute(SqlEventLogStorageTable.insert(), numbered)
             tags = list(self._tag_rows(rows, event_ids))
             if tags:
                 conn.execute(AssetEventTagsTable.insert(), tags)
@@ -274,6 +274,10 @@ class BatchedEventLogStorage(SqlEventLogStorage):
         """
         raise NotImplementedError
 
+    def _new_ids(self, conn: Connection, n: int) -> Sequence[int]:
+        """Give ids, ascending, that no other event gets; after `_begin_writing`."""
+        raise NotImplementedError
+
 
 def _is_plan(event: dg.EventLogEntry) -> bool:
     return event.is_dagster_event and event.get_dagster_event().is_asset_materialization_planned
@@ -307,6 +311,10 @@ class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEvent
     def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:  # noqa: ARG002 - one writer of all
         # Python's driver would begin with the first change, after what was read to decide on it.
         conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _new_ids(self, conn: Connection, n: int) -> Sequence[int]:
+        last = conn.execute(sa.select(sa.func.max(SqlEventLogStorageTable.c.id))).scalar() or 0
+        return range(last + 1, last + 1 + n)
 
     # The parent waits for the file to change, but another open connection keeps new events in the write-ahead log.
 

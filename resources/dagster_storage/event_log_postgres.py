@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import sqlalchemy as sa
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
@@ -37,3 +38,8 @@ class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
     def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:
         for asset_key in asset_keys:
             conn.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(asset_key.encode()))))
+
+    def _new_ids(self, conn: Connection, n: int) -> Sequence[int]:
+        sequence = sa.func.pg_get_serial_sequence(SqlEventLogStorageTable.name, "id")
+        numbers = sa.func.generate_series(1, n).table_valued("number")
+        return sorted(conn.execute(sa.select(sa.func.nextval(sequence)).select_from(numbers)).scalars())
