@@ -1,13 +1,12 @@
 """The external asset `positions`: the lots of all portfolios, stored by `sigma onboard` and `sigma add`."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, DEFAULT_DATA_VERSION
+from sqlalchemy import Connection
 
 from assets.shared.definition import column_schema
 from assets.shared.recorder import facts
-from resources.database import tables
+from resources.database import portfolios, tables
 from resources.database.portfolios import Portfolio
 
 asset = dg.AssetSpec(
@@ -23,7 +22,7 @@ asset = dg.AssetSpec(
 _ID = "portfolio_id"
 
 
-def report(instance: dg.DagsterInstance, stored: Sequence[Portfolio]) -> None:
+def report(instance: dg.DagsterInstance, connection: Connection) -> None:
     """Tell Dagster of each portfolio that was stored since it was told last, oldest first.
 
     A portfolio that is replaced gets a new id, greater than all before.
@@ -33,9 +32,9 @@ def report(instance: dg.DagsterInstance, stored: Sequence[Portfolio]) -> None:
     told = materialization.metadata.get(_ID) if materialization else None
     # One that a person reported in the UI has no id: all are told again, once.
     known = told.value if told and isinstance(told.value, int) else 0
-    for one in sorted(stored, key=lambda one: one.id):
-        if one.id > known:
-            instance.report_runless_asset_event(_event(one))
+    new = portfolios.load(connection, portfolios.names(connection, after=known))
+    for one in sorted(new, key=lambda one: one.id):
+        instance.report_runless_asset_event(_event(one))
 
 
 def _event(one: Portfolio) -> dg.AssetMaterialization:

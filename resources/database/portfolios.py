@@ -195,6 +195,7 @@ def load(connection: Connection, names: Sequence[str] | None = None) -> list[Por
     return [Portfolio(number, *head, tuple(lots[number])) for number, head in heads.items()]
 
 
-def names(connection: Connection) -> list[str]:
-    """Give the names of all stored portfolios, sorted."""
-    return list(connection.execute(sa.select(portfolio.c.name).order_by(portfolio.c.name)).scalars())
+def names(connection: Connection, *, after: int = 0) -> list[str]:
+    """Give the names of all stored portfolios, or of those of an id greater than `after`, sorted."""
+    query = sa.select(portfolio.c.name).where(portfolio.c.id > after).order_by(portfolio.c.name)
+    return list(connection.execute(query).scalars())

@@ -61,23 +61,39 @@ class PricePanel:
     def _row(self) -> dict[date, int]:
         return {session: i for i, session in enumerate(self.sessions)}
 
+    @cached_property
+    def complete(self) -> frozenset[str]:
+        """The symbols of which every session is known."""
+        return frozenset(np.array(self.symbols, dtype=object)[self.known.all(axis=0)])
+
+    def covers(self, sessions: Sequence[date]) -> bool:
+        """Say whether consecutive sessions are among its own."""
+        return {sessions[0], sessions[-1]} <= self._row.keys()
+
     def part(self, symbols: Sequence[str], sessions: Sequence[date]) -> "PricePanel | None":
         """Give the prices of some of its symbols over some of its consecutive sessions; None if it has not all."""
         if (tuple(symbols), tuple(sessions)) == (self.symbols, self.sessions):
             return self
-        if not all(name in self.revision for name in symbols) or not {sessions[0], sessions[-1]} <= self._row.keys():
+        if not self._column.keys() >= set(symbols) or not self.covers(sessions):
             return None
         first = self._row[sessions[0]]
-        part = np.s_[first : first + len(sessions), self.columns(symbols)]
+        return self._cells(symbols, slice(first, first + len(sessions)))
+
+    def joined(self, other: "PricePanel") -> "PricePanel":
+        """Give both together; what is in both is as the other, of the same sessions, has it."""
+        kept = self._cells([name for name in self.symbols if name not in other._column], slice(None))
+        arrays = {name: np.hstack([getattr(kept, name), getattr(other, name)]) for name in _ARRAYS}
         return PricePanel(
-            sessions=tuple(sessions),
-            symbols=tuple(symbols),
-            close=self.close[part],
-            dividend=self.dividend[part],
-            split=self.split[part],
-            known=self.known[part],
-            revision={name: self.revision[name] for name in symbols},
+            self.sessions, kept.symbols + other.symbols, **arrays, revision={**kept.revision, **other.revision}
         )
+
+    def _cells(self, symbols: Sequence[str], rows: slice) -> "PricePanel":
+        arrays = {name: getattr(self, name)[rows, self.columns(symbols)] for name in _ARRAYS}
+        revision = {name: self.revision[name] for name in symbols if name in self.revision}
+        return PricePanel(self.sessions[rows], tuple(symbols), **arrays, revision=revision)
+
+
+_ARRAYS = ("close", "dividend", "split", "known")
 
 
 @dataclass(frozen=True)
@@ -370,20 +386,27 @@ class _Window:
 
 
 class Reader:
-    """Reads the prices that several results rest on once, as long as they stay what they are: one for each run."""
+    """Reads the prices that several results rest on once, as long as they stay what they are: one for each process.
+
+    It keeps those of one range of sessions, of all symbols that were asked for: the blocks of a new session share it.
+    """
 
     def __init__(self) -> None:
-        self._last: PricePanel | None = None
+        self._kept: PricePanel | None = None
 
     def load(self, connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
         """Give what `load` would read."""
-        found = self._last.part(symbols, sessions) if self._last and symbols else None
-        if found is None:
-            found = self._last = load(connection, symbols, sessions)
+        kept = self._kept
+        if kept is None or not kept.covers(sessions):
+            self._kept = load(connection, symbols, sessions)
+            return self._kept
         # A price that becomes another one moves the revision; one that comes where none was known does not.
-        elif not found.known.all() or revisions(connection, symbols) != found.revision:
-            found = load(connection, symbols, sessions)
-        return found
+        now = revisions(connection, symbols)
+        same = {name for name in kept.complete if kept.revision.get(name) == now.get(name)}
+        stale = [name for name in symbols if name not in same]
+        if stale:
+            self._kept = kept = kept.joined(load(connection, stale, kept.sessions))
+        return kept.part(symbols, sessions) or load(connection, symbols, sessions)
 
 
 def revisions(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:

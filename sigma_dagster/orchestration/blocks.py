@@ -11,13 +11,12 @@ from assets import checks, onboardings, positions
 from assets.catalogue import BY_NAME
 from assets.shared.block import Block
 from assets.shared.look_back import listed
-from resources.database import portfolios
 from sigma_dagster.errors import BlockFailedError
 from sigma_dagster.orchestration.build import build_defs
 from sigma_dagster.orchestration.compute import Say, plan
 from sigma_dagster.orchestration.instance import open_instance
 from sigma_dagster.planning.planner import Force, WorkPlan
-from sigma_dagster.planning.work import Tally
+from sigma_dagster.planning.work import StepMetadata, Tally, is_as_planned
 from sigma_dagster.runs import heal
 from sigma_dagster.runs.runner import Runner
 from sigma_dagster.services import Services
@@ -42,7 +41,7 @@ def run(
         defs = build_defs(services)
         ran += heal.heal(instance, defs.resolve_asset_graph(), services)
         with services.database.read() as connection:
-            positions.report(instance, portfolios.load(connection))
+            positions.report(instance, connection)
         onboardings.report(instance, services.database)
         runner = Runner(instance, services, defs, say)
         tried: set[str] = set()
@@ -55,15 +54,19 @@ def run(
         if again:
             todo = plan(services, names, as_of, force, tried, watched)
         while todo.blocks:
-            dimension, finished = todo.blocks[0].dimension, True
-            try:
-                finished = _run_all(runner, todo, dimension, tally, tried, ran, say)
-            except BlockFailedError as error:
-                failure = failure or error
-            if finished:
-                force = replace(force, done=force.done | {dimension})
-            before, todo = todo, plan(services, names, as_of, force, tried, watched)
-            if finished and todo.blocks and todo.blocks[0] == before.blocks[0]:
+            planned, before = todo, len(ran)
+            for dimension in dict.fromkeys(block.dimension for block in planned.blocks):
+                finished, as_planned = True, False
+                try:
+                    finished, as_planned = _run_all(runner, planned, dimension, tally, tried, ran, say)
+                except BlockFailedError as error:
+                    failure = failure or error
+                if finished:
+                    force = replace(force, done=force.done | {dimension})
+                if not as_planned:
+                    break  # what rests on it may be other work now
+            todo = plan(services, names, as_of, force, tried, watched)
+            if finished and todo.blocks and todo.blocks[0] in ran[before:]:
                 raise failure or BlockFailedError(
                     f"the run of {_describe(todo.blocks[0])} succeeded, yet its rows are still missing"
                 )
@@ -87,24 +90,31 @@ def _checking(services: Services, instance: dg.DagsterInstance) -> Iterator[list
 
 def _run_all(
     runner: Runner, todo: WorkPlan, dimension: str, tally: Tally, tried: set[str], ran: list[Block], say: Say
-) -> bool:
-    """Run the plan's blocks of a dimension; False if somebody else did a part, so that the plan is out of date.
+) -> tuple[bool, bool]:
+    """Run the plan's blocks of a dimension, and say whether all were run, and whether what follows stays as planned.
 
-    Symbols that were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is
-    forced is due whatever others did meanwhile: it is run when they have ended, once, and never planned again.
+    Not run are those that come after one of which somebody else did a part: then the plan is out of date. Symbols that
+    were asked for are added to `tried`, and blocks to `ran`, whatever became of it. A block that is forced is due
+    whatever others did meanwhile: it is run when they have ended, once, and never planned again.
     """
-    of_dimension = (block for block in todo.blocks if block.dimension == dimension)
-    return all(_run(runner, block, todo, tally, tried, ran, say) for block in of_dimension)
+    as_planned = True
+    for block in todo.blocks:
+        if block.dimension == dimension:
+            done = _run(runner, block, todo, tally, tried, ran, say)
+            if done is None:
+                return False, False
+            as_planned = as_planned and is_as_planned(done)
+    return True, as_planned
 
 
 def _run(
     runner: Runner, block: Block, todo: WorkPlan, tally: Tally, tried: set[str], ran: list[Block], say: Say
-) -> bool:
-    """Run a block; False if somebody else did a part. A block that is forced is run whatever others did meanwhile."""
+) -> StepMetadata | None:
+    """Run a block and give what it reports; None if somebody else did a part, unless it is forced."""
     forced, done = any(step.force for step in block.steps), None
     while done is None:
         if runner.wait_for_others(block) and not forced:
-            return False
+            return None
         say(f"Computing {_describe(block)}")
         ran.append(block)
         try:
@@ -113,10 +123,10 @@ def _run(
             tried.update(_asked(block))
             raise
         if done is None and not forced:
-            return False
+            return None
     tried.update(_asked(block))
     tally.add(block, todo, done)
-    return True
+    return done
 
 
 def _asked(block: Block) -> list[str]:

@@ -194,9 +194,9 @@ def _request(
     state = services.database.state()
     with services.database.read() as connection:
         stored = portfolios.load(connection)
+        positions.report(instance, connection)
     if not stored:
         return Verdict(skipped=["No portfolio is stored: sigma add FILE or sigma onboard FILE stores one"])
-    positions.report(instance, stored)
     onboardings.report(instance, services.database)
     as_of = newest_session(services, now)
     busy = claims.in_progress(instance, services)

@@ -73,6 +73,15 @@ class Tally:
         return {**symbols, **self.numbers(), "seconds": self.seconds}
 
 
+#: What a step reports of what it left undone, and of rows that it deleted.
+_UNPLANNED = ("symbols_late", "symbols_failed", "symbols_left", "prices_corrected", "records_waiting")
+
+
+def is_as_planned(metadata: StepMetadata) -> bool:
+    """Say whether a block came out as the plan has it, so that the blocks after it are still what is missing."""
+    return not any(reported.get(name) for reported in metadata.values() for name in _UNPLANNED)
+
+
 def foreseen(todo: WorkPlan) -> dict[str, Any]:
     """Give the numbers of a plan before it is carried out, all but those that only doing it tells."""
     held = todo.exposures.keys
