@@ -196,7 +196,7 @@ def _refuse_unknown(buyer: "Buyer", keys: Sequence[str]) -> None:
         return
     with buyer.database.read() as connection:
         stored = symbols.known(connection, keys)
-    unknown = [key for key in keys if key not in known and key not in stored]
+    unknown = sorted(set(keys).difference(known, stored), key=keys.index)
     if unknown:
         raise dg.Failure(
             f"Not in {buyer.source.title}: {listed(unknown)}. Take away a key that was added by mistake: "
