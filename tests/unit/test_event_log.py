@@ -373,7 +373,7 @@ def failing_at(statement: str, occurrence: int = 1) -> Iterator[None]:
 
 
 FAILURES = [
-    ("INSERT INTO event_logs", 2),  # the second of two statements that store the events
+    ("INSERT INTO event_logs", 1),
     ("INSERT INTO asset_event_tags", 1),
     ("INSERT INTO asset_keys", 1),
 ]

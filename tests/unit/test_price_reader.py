@@ -1,7 +1,9 @@
 """Reading prices as columns, and once in a run: the same numbers as the rows, and never old ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +100,38 @@ def test_a_part_that_has_changed_is_read_again_and_the_rest_is_kept(stored: Data
     part = read(stored, reader, ("A.1", "A"), SESSIONS)
     assert [text for text in statements if "daily_price" in text] == []
     check_is_stored(stored, part)
+
+
+def test_a_reader_adds_what_it_has_not_read(stored: Database) -> None:
+    """Blocks of a new session share the reader: of each only the symbols that nobody asked for before are read."""
+    reader = Reader()
+    read(stored, reader, ("A", "A.1"), SESSIONS)
+    with named(stored) as names:
+        both = read(stored, reader, ("GAP", "A"), SESSIONS)
+    assert names.count("GAP") > names.count("A") == 1  # whose revision alone is looked at
+    check_is_stored(stored, both)
+    check_is_stored(stored, read(stored, reader, ("A.1", "GAP", "A", "B"), SESSIONS[1:5]))
+
+
+def test_a_reader_reads_one_symbol_again_where_one_has_changed(stored: Database) -> None:
+    """A corrected price of one symbol does not have those of a whole book read again."""
+    reader = Reader()
+    read(stored, reader, ("A", "A.1", "B"), SESSIONS)
+    store(stored, "B", [row(SESSIONS[1], 99.0)])
+    with named(stored) as names:
+        found = read(stored, reader, ("A", "A.1", "B"), SESSIONS)
+    assert names.count("B") > names.count("A") == names.count("A.1") == 1
+    check_is_stored(stored, found)
+
+
+@contextmanager
+def named(database: Database) -> Iterator[list[object]]:
+    """Collect what statements name meanwhile."""
+    found: list[object] = []
+
+    def collect(*args: Any) -> None:
+        found.extend(args[3].values() if isinstance(args[3], dict) else args[3])
+
+    sa.event.listen(database.engine, "before_cursor_execute", collect)
+    yield found
+    sa.event.remove(database.engine, "before_cursor_execute", collect)
