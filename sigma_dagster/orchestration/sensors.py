@@ -32,7 +32,7 @@ INTERVAL_SECONDS = 5
 COOL_DOWN = timedelta(minutes=5)
 #: A look that found nothing missing holds so long while the database stays as it was. It ends for what is not in the
 #: database: a key that somebody adds in the UI.
-LOOK_HOLDS = timedelta(minutes=1)
+LOOK_HOLDS = timedelta(minutes=10)
 #: Of the newest runs, so many are looked at: more do not end between two ticks.
 _RUNS_CHECKED = 50
 
