@@ -24,6 +24,10 @@ from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
 
+#: A run makes about so many rows of each table: those of 500 symbols and 252 sessions.
+ROWS_OF_A_RUN = 126_000
+
+
 class NothingToPlanError(ValueError):
     """There is no session to compute."""
 
@@ -143,13 +147,18 @@ class WorkPlan:
     def _split(self, dimension: str) -> Iterator[Block]:
         steps = [self._step(asset) for asset in of_dimension(dimension)]
         every = tuple(dict.fromkeys(key for step in steps for key in step.keys))
-        for keys in (every[start : start + self.max_keys] for start in range(0, len(every), self.max_keys)):
+        most = self._most_keys(dimension, steps) if every else 1
+        for keys in (every[start : start + most] for start in range(0, len(every), most)):
             part = set(keys)
             named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
             due = tuple(step for step in named if step.keys)
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
             yield Block(dimension, keys, *self._span(dimension, due), due, self.completed or self.as_of)
+
+    def _most_keys(self, dimension: str, steps: Sequence[Step]) -> int:
+        first, last = self._span(dimension, [step for step in steps if step.keys])
+        return _most_keys(self.max_keys, sum(first <= day <= last for day in self.exposures.sessions))
 
     def _step(self, asset: Asset) -> Step:
         """Ask an asset for the missing cells, and say what the keys left out have already."""
@@ -184,6 +193,11 @@ class WorkPlan:
         return max(min(days), sessions[0]), max(max(days), sessions[0])
 
 
+def _most_keys(max_keys: int, sessions: int) -> int:
+    """Say how many keys one run takes: a session of thousands is no more work than a year of a few hundred."""
+    return max(1, min(max_keys, ROWS_OF_A_RUN // sessions))
+
+
 def blocks_again(
     names: Sequence[str],
     proxies: Collection[str],
@@ -199,6 +213,7 @@ def blocks_again(
     """
     of = {"proxy": [name for name in names if name in proxies]}
     of["symbol"] = [name for name in names if name not in proxies]
+    most = _most_keys(max_keys, len(sessions))
     return [
         Block(
             dimension,
@@ -209,8 +224,8 @@ def blocks_again(
             completed or sessions[-1],
         )
         for dimension, asset in (("proxy", "proxy_prices"), ("symbol", "daily_prices"))
-        for start in range(0, len(of[dimension]), max_keys)
-        if (part := tuple(of[dimension][start : start + max_keys]))
+        for start in range(0, len(of[dimension]), most)
+        if (part := tuple(of[dimension][start : start + most]))
     ]
 
 
@@ -245,7 +260,7 @@ def plan(
     sessions: Sequence[date],
     force: Force = Force(),
     watched: Sequence[str] = (),
-    max_keys: int = 500,
+    max_keys: int = 5_000,
     completed: date | None = None,
     tried: Collection[str] = (),
     now: datetime | None = None,

@@ -16,7 +16,7 @@ from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.database.prices import Answer
 from resources.sources.sample import SampleSource
-from sigma_dagster.planning.planner import Force, NothingToPlanError, WorkPlan, plan, target_sessions
+from sigma_dagster.planning.planner import Force, NothingToPlanError, WorkPlan, blocks_again, plan, target_sessions
 from tests.support.contents import contents
 from tests.support.home import lot, lots
 
@@ -179,6 +179,19 @@ def test_many_symbols_are_split_into_runs(database: Database) -> None:
     symbols = [block.keys for block in todo.blocks if block.dimension == "symbol"]
     assert max(map(len, symbols)) <= 8
     assert sorted(key for keys in symbols for key in keys) == sorted(STOCKS)
+
+
+@pytest.mark.parametrize(("n_sessions", "sizes"), [(1, [1200]), (126, [1000, 200]), (252, [500, 500, 200])])
+def test_a_run_takes_more_keys_of_fewer_sessions(database: Database, n_sessions: int, sizes: list[int]) -> None:
+    """A new session of thousands of symbols is one run, a year of them several: what a run keeps in memory is rows."""
+    names = [f"S{i:04}" for i in range(1200)]
+    store_books(database, book=lots(names))
+    with database.read() as connection:
+        days = calendar.last_sessions(n_sessions, AS_OF)
+        todo = plan(connection, portfolios.load(connection), model=SAMPLE_5, sessions=days)
+    assert [len(block.keys) for block in todo.blocks if block.dimension == "symbol"] == sizes
+    again = blocks_again(names, PROXIES, days, max_keys=5_000)
+    assert [len(block.keys) for block in again] == sizes
 
 
 @pytest.mark.parametrize("max_keys", [1, 2, 5, 6])
