@@ -23,7 +23,6 @@ from resources import calendar
 from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
-
 #: A run makes about so many rows of each table: those of 500 symbols and 252 sessions.
 ROWS_OF_A_RUN = 126_000
 
