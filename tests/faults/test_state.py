@@ -25,7 +25,7 @@ DAMAGE = {
 }
 OF_DAGSTER = {
     "DELETE FROM event_logs WHERE partition = '2022-12-28|KO'": ("lost",),
-    "UPDATE event_logs SET partition = '2022-12-27|KO' WHERE partition = '2022-12-28|KO'": ("lost", "doubled"),
+    "UPDATE event_logs SET partition = '2022-12-27|PG' WHERE partition = '2022-12-28|PG'": ("lost", "doubled"),
     "DELETE FROM dynamic_partitions WHERE partition = 'KO'": ("lost", "wrong"),
 }
 ENDED = "UPDATE runs SET status = 'STARTED'"
