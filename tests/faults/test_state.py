@@ -26,7 +26,7 @@ DAMAGE = {
 OF_DAGSTER = {
     "DELETE FROM event_logs WHERE partition = '2022-12-28|KO'": ("lost",),
     "UPDATE event_logs SET partition = '2022-12-27|PG' WHERE partition = '2022-12-28|PG'": ("lost", "doubled"),
-    "DELETE FROM dynamic_partitions WHERE partition = 'KO'": ("lost", "wrong"),
+    "DELETE FROM dynamic_partitions WHERE partition = 'PEP'": ("lost", "wrong"),
 }
 ENDED = "UPDATE runs SET status = 'STARTED'"
 
