@@ -135,7 +135,7 @@ class Settings:
             as_of=_date(environment, "SIGMA_AS_OF"),
             start_date=_date(environment, "SIGMA_START_DATE"),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
-            max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 5_000),
+            max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500 if to_workers else 5_000),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
             stress=_text(environment, "SIGMA_STRESS", ""),
             to_workers=to_workers,

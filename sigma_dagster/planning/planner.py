@@ -23,10 +23,10 @@ from resources import calendar
 from resources.database import bulk, results, symbols
 from resources.database.portfolios import Portfolio
 
-#: What a run holds in memory, as rows of a table: those of 500 symbols on 252 sessions, with what a symbol looks back on,
-#: which takes as much as 25 rows (measured). About 450 MB.
-ROWS_OF_A_RUN = 138_500
-LOOK_BACK_ROWS = 25
+#: What a run holds in memory, counted in rows of a table: 500 symbols on 365 sessions, the default history. What a key
+#: looks back on takes as much as 39 rows, about, so that 5,000 of one session are no more.
+ROWS_OF_A_RUN = 202_000
+LOOK_BACK_ROWS = 39
 
 
 class NothingToPlanError(ValueError):

@@ -181,7 +181,7 @@ def test_many_symbols_are_split_into_runs(database: Database) -> None:
     assert sorted(key for keys in symbols for key in keys) == sorted(STOCKS)
 
 
-@pytest.mark.parametrize(("n_sessions", "sizes"), [(1, [1200]), (126, [917, 283]), (252, [500, 500, 200])])
+@pytest.mark.parametrize(("n_sessions", "sizes"), [(1, [1200]), (252, [694, 506]), (365, [500, 500, 200])])
 def test_a_run_takes_more_keys_of_fewer_sessions(database: Database, n_sessions: int, sizes: list[int]) -> None:
     """A new session of thousands of symbols is one run, a year of them several: what a run keeps in memory is rows."""
     names = [f"S{i:04}" for i in range(1200)]

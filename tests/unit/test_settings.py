@@ -195,9 +195,10 @@ def test_a_broker_sends_runs_to_workers() -> None:
     made = Settings.from_environment(
         {**BOTH, "SIGMA_BROKER_URL": "redis://:hunter2@host:6379/0", "SIGMA_WORKER_SLOTS": "8"}
     )
-    assert (made.to_workers, made.worker_slots) == (True, 8)
+    assert (made.to_workers, made.worker_slots, made.max_symbols_per_run) == (True, 8, 500)
     assert "hunter2" not in repr(made)
-    assert not Settings.from_environment(BOTH).to_workers
+    alone = Settings.from_environment(BOTH)
+    assert (alone.to_workers, alone.max_symbols_per_run) == (False, 5000)
 
 
 @pytest.mark.parametrize(
