@@ -242,8 +242,6 @@ def _take(index: int, home: Path, size: Size, variables: dict[str, str]) -> Take
         "SIGMA_START_DATE": f"{calendar.shift(LAST, -size.sessions)}",
         **variables,
     }
-    if step is next_session:
-        settings["SIGMA_MAX_SYMBOLS_PER_RUN"] = f"{max(SIZES)}"  # a run costs the same for few rows as for none
     os.environ.update(settings)
     services = replace(environment(home, **settings), source=size.source, model=US_6)
     _ = services.source.fetch(size.names[0], LAST, LAST)  # simulated once, before the clock starts
