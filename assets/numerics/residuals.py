@@ -5,6 +5,7 @@ The factors themselves are ``factor_windows``'s; how variance splits is ``risk``
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 from assets.numerics.constants import MIN_RESIDUAL_COVERAGE
 from assets.numerics.factor_windows import FactorWindows, robust_weights
 from assets.numerics.portfolio import Weights, betas_of, has_betas, weighted_sum
-from assets.numerics.windows import session_rows, trailing_sum, windowed_product
+from assets.numerics.windows import in_any_row, session_rows, trailing_sum, windowed_product
 
 _ROUNDING = 1e-13
 """A variance below this share of that of the returns is rounding."""
@@ -20,7 +21,10 @@ _ROUNDING = 1e-13
 
 @dataclass(frozen=True)
 class Residuals:
-    """The covered part of a portfolio beside its factors: D sessions, S symbols, K factors, windows of W sessions."""
+    """The covered part of a portfolio beside its factors: D sessions, S symbols, K factors, windows of W sessions.
+
+    Several portfolios stand before the D sessions.
+    """
 
     weight: FloatArray
     """(D, S) weights of the symbols that have betas, by their share of gross value; 0 for the others."""
@@ -44,14 +48,14 @@ class Residuals:
     @property
     def n_obs(self) -> IntArray:
         """(D,) sessions that have a residual."""
-        whole = np.full(len(self.series), self.series.shape[1])
-        return whole if self.known is None else self.known.sum(axis=1)
+        whole = np.full(self.series.shape[:-1], self.series.shape[-1])
+        return whole if self.known is None else self.known.sum(axis=-1)
 
     @property
     def variance(self) -> FloatArray:
         """(D,) variance of the residuals (ddof 1)."""
         n_obs = self.n_obs
-        total = self.squares.sum(axis=1) - self.series.sum(axis=1) ** 2 / np.maximum(n_obs, 1)
+        total = self.squares.sum(axis=-1) - self.series.sum(axis=-1) ** 2 / np.maximum(n_obs, 1)
         variance: FloatArray = np.maximum(total, 0.0) / np.maximum(n_obs - 1, 1)
         return variance
 
@@ -61,11 +65,11 @@ class _Panel:
     """Returns over the sessions of the windows."""
 
     returns: FloatArray
-    """(L, S) 0 where there is none, and on sessions that lack a factor."""
+    """(L, ..., S) 0 where there is none, and on sessions that lack a factor."""
     gaps: IntArray
     """(G,) the symbols that miss sessions which have every factor."""
     missing: FloatArray
-    """(L, G) 1 on these sessions."""
+    """(L, ..., G) 1 on these sessions."""
 
 
 def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: FactorWindows) -> Residuals:
@@ -75,27 +79,28 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
     stored betas and the intercept that goes with them, u the covered weights and c_t the share of ``sum |u_i|`` that
     has a return. Sessions that lack a factor, or with c_t below 0.5, have none.
 
-    :param beta: (D, S, K); NaN where there is none.
-    :param returns: (T, S) decimal returns on the sessions that the windows were made from; NaN where there is none.
+    :param beta: (..., D, S, K); NaN where there is none.
+    :param returns: (T, ..., S) decimal returns on the sessions that the windows were made from; NaN where there is
+        none.
     """
     covered = has_betas(beta) & (weights.weight != 0) & ~np.isnan(weights.weight)
     coverage = weights.coverage(covered)
-    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, 1.0)[:, None]
+    weight = np.where(covered, weights.weight, 0.0) / np.where(coverage > 0, coverage, 1.0)[..., None]
     beta = betas_of(covered, beta)
     exposure = weighted_sum(weight, beta)
-    panel = _panel(returns, windows, covered.any(axis=0))
-    taken = np.hstack([weight, -exposure]), np.hstack([panel.returns, windows.factors])
-    series = windowed_product(*taken, windows.offsets, windows.window)
+    panel = _panel(returns, windows, in_any_row(covered))
+    series = windowed_product(weight, panel.returns, windows.offsets, windows.window)
+    series -= windowed_product(exposure, windows.factors, windows.offsets, windows.window)
     cells, fitted, share = _of_the_missing(weight, beta, panel, windows)
     series[cells] += fitted
     known = windows.known()
-    n_obs = series.shape[1] if known is None else np.maximum(known.sum(axis=1), 1)
-    series -= (series.sum(axis=1) / n_obs)[:, None]
+    n_obs = windows.window if known is None else np.maximum(known.sum(axis=-1), 1)
+    series -= (series.sum(axis=-1) / n_obs)[..., None]
     scarce = share < MIN_RESIDUAL_COVERAGE
     series[cells] /= np.where(scarce, 1.0, share)
     if scarce.any():
-        known = np.ones(series.shape, dtype=bool) if known is None else known
-        known[cells[0][scarce], cells[1][scarce]] = False
+        known = np.ones(series.shape, dtype=bool) if known is None else np.broadcast_to(known, series.shape).copy()
+        known[cells] &= ~scarce
     if known is not None:
         series = np.where(known, series, 0.0)
     return Residuals(weight, coverage, beta, exposure, series, known)
@@ -108,11 +113,12 @@ def standard_errors(found: Residuals, windows: FactorWindows) -> FloatArray:
     if found.known is not None:
         # Sessions left out for want of symbols have no place in X either.
         complete = windows.known()
-        fewer = np.flatnonzero((~found.known if complete is None else complete & ~found.known).any(axis=1))
-        if fewer.size:
-            design = np.stack([_window_rows(windows, int(d)) * found.known[d, :, None] for d in fewer])
+        fewer = np.nonzero((~found.known if complete is None else complete & ~found.known).any(axis=-1))
+        if fewer[0].size:
+            rows = zip(fewer[-1].tolist(), found.known[fewer], strict=True)
+            design = np.stack([_window_rows(windows, d) * known[:, None] for d, known in rows])
             variance[fewer] = np.einsum("dkw,dw->dk", robust_weights(design), squares[fewer])
-    se: FloatArray = found.coverage[:, None] * np.sqrt(variance)
+    se: FloatArray = found.coverage[..., None] * np.sqrt(variance)
     return se
 
 
@@ -121,16 +127,19 @@ def symbol_variances(
 ) -> FloatArray:
     """(D, S) variance (ddof 1) of each covered symbol's own residuals, ``(1 - R2) var(r)``; 0 for the others.
 
-    :param r_squared: (D, S) of the fits.
+    :param r_squared: (..., D, S) of the fits.
     """
     rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
-    present = np.isfinite(rows) & windows.complete[:, None]
+    present = np.isfinite(rows)
+    present[~windows.complete] = False
     whole = present.all()
     values = rows if whole else np.where(present, rows, 0.0)
     at = windows.offsets + windows.window - 1
-    total, squares = np.hsplit(trailing_sum(np.hstack([values, values**2]), windows.window)[at], 2)
+    sums = trailing_sum(np.concatenate([values, values**2], axis=-1), windows.window)[at]
+    total, squares = np.split(sums, 2, axis=-1)
     n_obs = windows.window if whole else trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
     variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)
+    variance = np.moveaxis(variance, 0, -2)
     own = (found.weight != 0) & np.isfinite(r_squared)
     return np.where(own, (1.0 - r_squared) * variance, 0.0)
 
@@ -176,39 +185,43 @@ def _panel(returns: FloatArray, windows: FactorWindows, wanted: BoolArray) -> _P
     rows = session_rows(returns, windows.start, windows.start + len(windows.complete))
     finite = np.isfinite(rows)
     if finite.all() and windows.complete.all():
-        return _Panel(rows, np.empty(0, dtype=np.int64), np.empty((len(rows), 0)))
-    missing = windows.complete[:, None] & ~finite
-    gaps = np.flatnonzero(missing.any(axis=0) & wanted)
-    values = np.where(finite & windows.complete[:, None], rows, 0.0)
-    return _Panel(values, gaps, missing[:, gaps].astype(np.float64))
+        return _Panel(rows, np.empty(0, dtype=np.int64), np.empty((*rows.shape[:-1], 0)))
+    missing = ~finite
+    missing[~windows.complete] = False
+    gaps = np.flatnonzero(in_any_row(missing) & wanted)
+    values = np.where(finite, rows, 0.0)
+    values[~windows.complete] = 0.0
+    return _Panel(values, gaps, missing[..., gaps].astype(np.float64))
 
 
 def _of_the_missing(
     weight: FloatArray, beta: FloatArray, panel: _Panel, windows: FactorWindows
-) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
+) -> tuple[tuple[Any, ...], FloatArray, FloatArray]:
     """What symbols that miss sessions change there, for want of ``e_it``.
 
     The sum over symbols has taken ``-x_t' b_i`` of each where it has no return: that is given back. The mean will take
     its intercept a_i there as well: it is given in advance.
 
-    :returns: the N cells (session, place in its window) that some symbol misses; (N,) what is given; (N,) the share of
-        weight that has a return.
+    :returns: the N cells (session, place in its window) that some symbol misses; (..., N) what is given; (..., N) the
+        share of weight that has a return.
     """
-    gaps, rows = panel.gaps, np.flatnonzero(panel.missing.any(axis=1))
+    gaps, rows = panel.gaps, np.flatnonzero(panel.missing.reshape(len(panel.missing), -1).any(axis=1))
     if not rows.size:
-        return (rows, rows), np.empty(0), np.empty(0)
-    own, loading, missing = weight[:, gaps], beta[:, gaps], panel.missing[rows]
+        return (..., rows, rows), np.empty(0), np.empty(0)
+    own, loading, missing = weight[..., gaps], beta[..., gaps, :], np.moveaxis(panel.missing[rows], 0, -2)
     places = rows - windows.offsets[:, None]
     inside = (places >= 0) & (places < windows.window)
     d, m = np.nonzero(inside)
-    design = np.column_stack([windows.complete, windows.factors])
-    missed = np.hstack([missing * column[rows, None] for column in design.T])
-    sums = trailing_sum(np.hstack([design, panel.returns[:, gaps]]), windows.window)
-    sums = sums[windows.offsets + windows.window - 1]
-    n_obs, *moves = sums[:, : design.shape[1], None].swapaxes(0, 1) - np.split(inside @ missed, design.shape[1], axis=1)
-    explained = np.einsum("kds,dsk->ds", moves, loading)
-    intercept = (sums[:, design.shape[1] :] - explained) / np.maximum(n_obs, 1.0)
-    fitted = np.hstack([own * intercept, *(own * slope for slope in np.moveaxis(loading, 2, 0))]) @ missed.T
-    size = np.abs(weight).sum(axis=1, keepdims=True)
-    lost = (np.abs(own) / np.where(size > 0, size, 1.0)) @ missing.T
-    return (d, places[d, m]), fitted[d, m], 1.0 - lost[d, m]
+    design, at = np.column_stack([windows.complete, windows.factors]), windows.offsets + windows.window - 1
+    missed = np.concatenate([missing * column[rows, None] for column in design.T], axis=-1)
+    total = trailing_sum(design, windows.window)[at]
+    moves = np.repeat(total, len(gaps), axis=1) - inside @ missed
+    n_obs, *moves = np.split(moves, design.shape[1], axis=-1)
+    explained = sum(move * slope for move, slope in zip(moves, np.moveaxis(loading, -1, 0), strict=True))
+    returned = np.moveaxis(trailing_sum(panel.returns[..., gaps], windows.window)[at], 0, -2)
+    intercept = (returned - explained) / np.maximum(n_obs, 1.0)
+    given = np.concatenate([own * intercept, *(own * slope for slope in np.moveaxis(loading, -1, 0))], axis=-1)
+    fitted = given @ np.swapaxes(missed, -1, -2)
+    size = np.abs(weight).sum(axis=-1, keepdims=True)
+    lost = (np.abs(own) / np.where(size > 0, size, 1.0)) @ np.swapaxes(missing, -1, -2)
+    return (..., d, places[d, m]), fitted[..., d, m], 1.0 - lost[..., d, m]

@@ -1,7 +1,8 @@
 """How much a portfolio moves, and where that comes from: its return series with today's weights, its risk split.
 
 Volatility of the series is ``volatility``'s business, what may be lost in a session ``value_at_risk``'s; weights and
-exposures are ``portfolio``'s, what the factors leave ``residuals``'.
+exposures are ``portfolio``'s, what the factors leave ``residuals``'. Of several portfolios, weights have them before the
+D sessions, and returns after the T sessions: ``...``.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from assets.numerics.factor_windows import FactorWindows
 from assets.numerics.portfolio import Weights
 from assets.numerics.residuals import Residuals, symbol_shares, symbol_variances
 from assets.numerics.volatility import har_variance
-from assets.numerics.windows import checked_targets, has_reason, session_rows, windowed_product
+from assets.numerics.windows import checked_targets, has_reason, in_any_row, session_rows, windowed_product
 
 NO_SPLIT_UNIVARIATE = "Univariate betas do not add up"
 _ROUNDING = 1e-13
@@ -34,9 +35,9 @@ class ReturnSeries:
     """Returns that today's portfolio would have had: one series for each of D sessions."""
 
     returns: FloatArray
-    """(H, D) the ``LOOKBACK_RETURNS`` sessions up to each session; NaN where no symbol has a return."""
+    """(H, ..., D) the ``LOOKBACK_RETURNS`` sessions up to each session; NaN where no symbol has a return."""
     coverage: FloatArray
-    """(H, D) share of gross value in symbols that have a return."""
+    """(H, ..., D) share of gross value in symbols that have a return."""
 
     @property
     def return_coverage(self) -> FloatArray:
@@ -87,7 +88,7 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     listing joins on its first return. Cash has no return; a portfolio of nothing else returns 0.
 
     :param weights: of the D target sessions.
-    :param returns: (T, S) decimal returns on consecutive sessions; NaN where there is none.
+    :param returns: (T, ..., S) decimal returns on consecutive sessions; NaN where there is none.
     :param targets: (D,) strictly ascending rows.
     """
     ends = checked_targets(targets, len(returns))
@@ -96,32 +97,31 @@ def return_series(weights: Weights, returns: FloatArray, targets: npt.ArrayLike)
     finite = np.isfinite(rows)
     offsets = ends - ends[:1]
     known = rows if finite.all() else np.where(finite, rows, 0.0)
-    weight = np.where(has_reason(weights.reason)[:, None], 0.0, weights.weight)
+    weight = np.where(has_reason(weights.reason)[..., None], 0.0, weights.weight)
     total = windowed_product(weight, known, offsets, LOOKBACK_RETURNS)
-    gaps = np.flatnonzero(~finite.all(axis=0))
-    gaps = gaps[(weights.gross_share[:, gaps] > 0).any(axis=0)]
+    gaps = np.flatnonzero(in_any_row(~finite) & in_any_row(weights.gross_share > 0))
     nothing = weights.coverage(np.zeros(weights.held.shape, dtype=bool))  # 1 where there is nothing but cash
-    most = np.where(weights.gross > 0, 1.0, nothing)[:, None]
+    most = np.where(weights.gross > 0, 1.0, nothing)[..., None]
     coverage = np.broadcast_to(most, total.shape)
     if gaps.size:
-        missing = (~finite[:, gaps]).astype(np.float64)
-        coverage = most - windowed_product(weights.gross_share[:, gaps], missing, offsets, LOOKBACK_RETURNS)
+        missing = (~finite[..., gaps]).astype(np.float64)
+        coverage = most - windowed_product(weights.gross_share[..., gaps], missing, offsets, LOOKBACK_RETURNS)
         coverage[coverage <= _ROUNDING] = 0.0
     if gaps.size or (most != 1.0).any():
         with np.errstate(divide="ignore", invalid="ignore"):
             total /= coverage
         total[coverage == 0] = np.nan
-    return ReturnSeries(total.T, coverage.T)
+    return ReturnSeries(np.moveaxis(total, -1, 0), np.moveaxis(coverage, -1, 0))
 
 
 def session_returns(weights: Weights, returns: FloatArray) -> FloatArray:
-    """(D,) return of one session, by the weights (D, S) of the session before: what value at risk is held against.
+    """(..., D) return of one session, by the weights of the session before: what value at risk is held against.
 
-    :param returns: (D, S) of the session; NaN where there is none: as in ``return_series``.
+    :param returns: (..., D, S) of the session; NaN where there is none: as in ``return_series``.
     """
     finite = np.isfinite(returns)
     coverage = weights.coverage(finite)
-    total = (weights.weight * np.where(finite, returns, 0.0)).sum(axis=1)
+    total = (weights.weight * np.where(finite, returns, 0.0)).sum(axis=-1)
     session: FloatArray = total / np.where(coverage > _ROUNDING, coverage, np.nan)
     return session
 
@@ -142,14 +142,14 @@ def split_risk(
     ``b_T^2 F_mm`` with ``b_T = (F b)_m / F_mm``, style k ``b_k (G b)_k`` with G the covariance of the styles net of the
     market. Joint models only: univariate betas do not add up.
 
-    :param r_squared: (D, S) of the symbols' fits.
-    :param returns: (T, S) as in ``residuals.residuals``.
+    :param r_squared: (..., D, S) of the symbols' fits.
+    :param returns: (T, ..., S) as in ``residuals.residuals``.
     :param market: the market's column; without one, factor k has ``b_k (F b)_k``.
     """
     own = residual_variances(found, windows)
     equal = _split(found, windows.covariance, own[0], market)
     now = _split(found, windows.scaled, own[1], market)
-    independent = (found.weight**2 * symbol_variances(found, r_squared, returns, windows)).sum(axis=1)
+    independent = (found.weight**2 * symbol_variances(found, r_squared, returns, windows)).sum(axis=-1)
     moving = own[0] > 0
     variance = equal.vol**2 / SESSIONS_A_YEAR
     return RiskSplit(
@@ -184,7 +184,7 @@ def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatA
     """(D,) variance of a session of the residuals: equal-weighted, and as of now; 0 where it is rounding."""
     n_columns = windows.window - windows.factors.shape[1] - 1
     equal = found.variance
-    explained = (found.exposure * _pull(windows.covariance, found.exposure)).sum(axis=1)
+    explained = (found.exposure * _pull(windows.covariance, found.exposure)).sum(axis=-1)
     now = har_variance(found.squares, found.known) * windows.window / n_columns
     moves = equal > _ROUNDING * explained
     return np.where(moves, equal, 0.0), np.where(moves, now, 0.0)
@@ -192,10 +192,10 @@ def residual_variances(found: Residuals, windows: FactorWindows) -> tuple[FloatA
 
 def _split(found: Residuals, covariance: FloatArray, specific: FloatArray, market: int | None) -> Shares:
     pull = _pull(covariance, found.exposure)
-    variance = (found.exposure * pull).sum(axis=1) + specific
+    variance = (found.exposure * pull).sum(axis=-1) + specific
     total = np.where(variance > 0, variance, np.nan)
     return Shares(
-        by_factor=_by_factor(found.exposure, pull, covariance, market) / total[:, None],
+        by_factor=_by_factor(found.exposure, pull, covariance, market) / total[..., None],
         specific=specific / total,
         vol=np.sqrt(SESSIONS_A_YEAR * total),
     )
@@ -208,25 +208,25 @@ def _pull(covariance: FloatArray, exposure: FloatArray) -> FloatArray:
 
 
 def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, market: int | None) -> FloatArray:
-    """(D, K) variance that each factor accounts for, of exposures b (D, K) with pull ``F b``."""
+    """(..., D, K) variance that each factor accounts for, of exposures b with pull ``F b``."""
     if market is None:
         return exposure * pull
     with_market = covariance[:, :, market]
     variance = np.where(with_market[:, market] > 0, with_market[:, market], np.nan)
-    total_beta = pull[:, market] / variance
-    by_factor: FloatArray = exposure * (pull - with_market * total_beta[:, None])
-    by_factor[:, market] = total_beta * pull[:, market]
+    total_beta = pull[..., market] / variance
+    by_factor: FloatArray = exposure * (pull - with_market * total_beta[..., None])
+    by_factor[..., market] = total_beta * pull[..., market]
     return by_factor
 
 
 def _variance(returns: FloatArray) -> FloatArray:
-    """(D,) variance (ddof 1) of the finite returns (H, D); NaN with fewer than 126 of them, or where it is rounding."""
-    rows = returns.T
-    n_obs, total = np.full(len(rows), rows.shape[1]), rows.sum(axis=1)
+    """(..., D) variance (ddof 1) of the finite returns (H, ..., D); NaN with fewer than 126, or where it is rounding."""
+    rows = np.moveaxis(returns, 0, -1)
+    n_obs, total = np.full(rows.shape[:-1], rows.shape[-1]), rows.sum(axis=-1)
     if not np.isfinite(total).all():
         finite = np.isfinite(rows)
         rows = np.where(finite, rows, 0.0)
-        n_obs, total = finite.sum(axis=1), rows.sum(axis=1)
+        n_obs, total = finite.sum(axis=-1), rows.sum(axis=-1)
     squares = np.vecdot(rows, rows)
     about_mean = squares - total**2 / np.maximum(n_obs, 1)
     known = (n_obs >= MIN_RISK_OBS) & (about_mean > _ROUNDING * squares)

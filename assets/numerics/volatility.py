@@ -285,18 +285,18 @@ def _forecast(square_sums: _Sums, counts: dict[int, _Counts]) -> FloatArray:
 
 
 def har_variance(squares: FloatArray, known: BoolArray | None = None) -> FloatArray:
-    """(N,) the same forecast of the variance of a session, as of the last one of squared returns (N, H).
+    """(...,) the same forecast of the variance of a session, as of the last one of squared returns (..., H).
 
-    :param known: (N, H) which squares there are (the others are 0); None for all. Averages of which no square is known
+    :param known: (..., H) which squares there are (the others are 0); None for all. Averages of which no square is known
         are left out, and the weights of the others rescaled; those over more than H sessions take what there is.
     """
     if known is None:
-        variance: FloatArray = squares @ _har_weights(squares.shape[1])
+        variance: FloatArray = squares @ _har_weights(squares.shape[-1])
         return variance
-    total, weights = np.zeros(len(squares)), np.zeros(len(squares))
+    total, weights = np.zeros(squares.shape[:-1]), np.zeros(known.shape[:-1])
     for sessions, weight in FORECAST_WEIGHTS.items():
-        n_known = known[:, -sessions:].sum(axis=1)
-        total += weight * _ratio(squares[:, -sessions:].sum(axis=1), n_known)
+        n_known = known[..., -sessions:].sum(axis=-1)
+        total += weight * _ratio(squares[..., -sessions:].sum(axis=-1), n_known)
         weights += np.where(n_known > 0, weight, 0.0)
     return _ratio(total, weights)
 

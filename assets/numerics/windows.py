@@ -37,17 +37,21 @@ def session_rows(values: FloatArray, start: int, stop: int) -> FloatArray:
 
 
 def windowed_product(left: FloatArray, right: FloatArray, offsets: IntArray, length: int) -> FloatArray:
-    """(D, length) row d of left (D, N) times each row of right (L, N) in the window that begins at offset d.
+    """(..., D, length) row d of left (..., D, N) times each row of right in the window that begins at offset d.
+
+    Of right (L, N), or (L, ..., N) where each product has one of its own.
 
     Neighbouring windows share a product: what lies beyond a window is computed in vain, so they are few at a time.
     """
-    products = np.empty((len(left), length))
+    products = np.empty((*left.shape[:-1], length))
+    by_row = np.moveaxis(right, 0, -1)
     for first, stop in _neighbours(offsets):
         begin = int(offsets[first])
-        shared = left[first:stop] @ right[begin : begin + stop - first - 1 + length].T
+        shared = left[..., first:stop, :] @ by_row[..., begin : begin + stop - first - 1 + length]
         # Each window begins one later than that of the row above.
-        row, item = shared.strides
-        products[first:stop] = as_strided(shared, (stop - first, length), (row + item, item))
+        *others, row, item = shared.strides
+        shape = *shared.shape[:-2], stop - first, length
+        products[..., first:stop, :] = as_strided(shared, shape, (*others, row + item, item))
     return products
 
 
@@ -116,6 +120,12 @@ def first_reason(shape: tuple[int, ...], *reasons: tuple[BoolArray, TextArray | 
             where = np.broadcast_to(condition, shape)
             chosen[where] = text if isinstance(text, str) else np.broadcast_to(text, shape)[where]
     return chosen
+
+
+def in_any_row(cells: BoolArray) -> BoolArray:
+    """(S,) the columns of cells (..., S) with a true one."""
+    some: BoolArray = cells.reshape(-1, cells.shape[-1]).any(axis=0)
+    return some
 
 
 def has_reason(reason: TextArray) -> BoolArray:
