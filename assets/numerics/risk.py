@@ -1,8 +1,8 @@
 """How much a portfolio moves, and where that comes from: its return series with today's weights, its risk split.
 
 Volatility of the series is ``volatility``'s business, what may be lost in a session ``value_at_risk``'s; weights and
-exposures are ``portfolio``'s, what the factors leave ``residuals``'. Of several portfolios, weights have them before the
-D sessions, and returns after the T sessions: ``...``.
+exposures are ``portfolio``'s, what the factors leave ``residuals``'. Of several portfolios (``...``), weights have
+them before the D sessions, and returns after the T sessions.
 """
 
 from dataclasses import dataclass
@@ -220,7 +220,7 @@ def _by_factor(exposure: FloatArray, pull: FloatArray, covariance: FloatArray, m
 
 
 def _variance(returns: FloatArray) -> FloatArray:
-    """(..., D) variance (ddof 1) of the finite returns (H, ..., D); NaN with fewer than 126, or where it is rounding."""
+    """(..., D) variance (ddof 1) of finite returns (H, ..., D); NaN with fewer than 126, or where it is rounding."""
     rows = np.moveaxis(returns, 0, -1)
     n_obs, total = np.full(rows.shape[:-1], rows.shape[-1]), rows.sum(axis=-1)
     if not np.isfinite(total).all():

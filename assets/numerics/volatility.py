@@ -287,8 +287,8 @@ def _forecast(square_sums: _Sums, counts: dict[int, _Counts]) -> FloatArray:
 def har_variance(squares: FloatArray, known: BoolArray | None = None) -> FloatArray:
     """(...,) the same forecast of the variance of a session, as of the last one of squared returns (..., H).
 
-    :param known: (..., H) which squares there are (the others are 0); None for all. Averages of which no square is known
-        are left out, and the weights of the others rescaled; those over more than H sessions take what there is.
+    :param known: (..., H) which squares there are (the others are 0); None for all. Averages of which no square is
+        known are left out, and the weights of the others rescaled; those over more than H sessions take what there is.
     """
     if known is None:
         variance: FloatArray = squares @ _har_weights(squares.shape[-1])

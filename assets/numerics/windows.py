@@ -124,8 +124,7 @@ def first_reason(shape: tuple[int, ...], *reasons: tuple[BoolArray, TextArray | 
 
 def in_any_row(cells: BoolArray) -> BoolArray:
     """(S,) the columns of cells (..., S) with a true one."""
-    some: BoolArray = cells.reshape(-1, cells.shape[-1]).any(axis=0)
-    return some
+    return np.any(cells, axis=tuple(range(cells.ndim - 1)))
 
 
 def has_reason(reason: TextArray) -> BoolArray:

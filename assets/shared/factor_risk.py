@@ -16,7 +16,7 @@ from assets.numerics.factor_windows import FactorWindows, factor_windows
 from assets.numerics.portfolio import Exposures
 from assets.numerics.returns import simple_returns
 from assets.numerics.risk import RiskSplit
-from assets.shared.valuation import SymbolExposures, Valuation
+from assets.shared.valuation import SymbolExposures, Valued
 from resources.database.prices import PricePanel
 
 
@@ -43,25 +43,25 @@ class Windows:
 
 @dataclass(frozen=True)
 class FactorRisk:
-    """The risk of a book at D sessions, S symbols and K factors."""
+    """The risk of a book, or of several, at D sessions, S symbols and K factors."""
 
     exposures: Exposures
-    standard_errors: FloatArray  # (D, K)
+    standard_errors: FloatArray  # (..., D, K)
     split: RiskSplit | None = None  # None if there are no betas or they do not add up, as the next two
     shares: FloatArray | None = None  # (D, S) of each symbol in the risk of now
     equal_weighted_shares: FloatArray | None = None
 
 
-def measure(book: Valuation, own: SymbolExposures, windows: Windows, *, by_position: bool = False) -> FactorRisk:
-    """Measure a book whose panel has the prices of the model's proxies, over the window of each of its sessions.
+def measure(book: Valued, own: SymbolExposures, windows: Windows, *, by_position: bool = False) -> FactorRisk:
+    """Measure books whose panel has the prices of the model's proxies, over the window of each of their sessions.
 
-    Shares of positions are made if asked for: they cost more than all else. A book without a public symbol has no
-    exposures, and needs no prices.
+    Shares of positions are made if asked for, of one book: they cost more than all else. A book without a public symbol
+    has no exposures, and needs no prices.
     """
     exposures = portfolio.expose(book.weights, own.beta, own.market_total, own.quality)
     if not book.public:
         return FactorRisk(exposures, np.full_like(exposures.exposure, np.nan))
-    covered = np.isfinite(own.beta).all(axis=2, keepdims=True)
+    covered = np.isfinite(own.beta).all(axis=-1, keepdims=True)
     fitted, errors, first = windows.of(book.panel, book.sessions), [], 0
     for window in fitted:
         last = first + window.factors.shape[1]
@@ -70,7 +70,7 @@ def measure(book: Valuation, own: SymbolExposures, windows: Windows, *, by_posit
         errors.append(residuals.standard_errors(found, window))
         first = last
     known = np.isfinite(exposures.exposure)
-    measured = FactorRisk(exposures, np.where(known, np.concatenate(errors, axis=1), np.nan))
+    measured = FactorRisk(exposures, np.where(known, np.concatenate(errors, axis=-1), np.nan))
     if windows.model.method == "univariate":
         return measured
     names = windows.model.factor_names

@@ -1,4 +1,4 @@
-"""A measured book as columns of the two portfolio tables: what is stored, and what a book that is not stored would be.
+"""Measured books as columns of the two portfolio tables: what is stored, and what a book that is not stored would be.
 
 No Dagster: the command line asks what would be stored.
 """
@@ -15,22 +15,21 @@ from assets.numerics.arrays import FloatArray, TextArray
 from assets.numerics.risk import NO_SPLIT_UNIVARIATE, RiskSplit
 from assets.numerics.value_at_risk import LOSSES, value_at_risk
 from assets.shared.factor_risk import FactorRisk
-from assets.shared.valuation import Valuation
+from assets.shared.valuation import Stack, Valued
 from assets.shared.volatility_columns import volatility_columns
 from resources.database.bulk import Columns
 
 
-def exposure_columns(model: FactorModel, loaded: Valuation, found: FactorRisk) -> Columns:
-    """Give the columns of `portfolio_factor_exposure`, one value a session of the book."""
-    columns: dict[str, Any] = {"model": [model.key] * len(loaded.sessions)}
-    for k, name in enumerate(model.factor_names):
-        columns[f"exposure_{name}"] = found.exposures.exposure[:, k]
-        columns[f"se_{name}"] = found.standard_errors[:, k]
+def exposure_columns(model: FactorModel, loaded: Valued, found: FactorRisk) -> Columns:
+    """Give the columns of `portfolio_factor_exposure`, one value a session of each book."""
+    columns: dict[str, Any] = {"model": [model.key] * loaded.weights.gross.size}
+    columns |= _by_factor("exposure", model, found.exposures.exposure)
+    columns |= _by_factor("se", model, found.standard_errors)
     for name in ("weight_basis", "entry_share", "stale_share", "gross", "net", "denominator"):
-        columns[name] = getattr(loaded.weights, name)
+        columns[name] = getattr(loaded.weights, name).ravel()
     for name in ("market_total", "weight_coverage", "reason"):
-        columns[name] = getattr(found.exposures, name)
-    columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality]
+        columns[name] = getattr(found.exposures, name).ravel()
+    columns["quality"] = regression.QUALITY_LABELS[found.exposures.quality].ravel()
     if found.split is None and not loaded.public:
         return columns
     if found.split is None:
@@ -40,9 +39,7 @@ def exposure_columns(model: FactorModel, loaded: Valuation, found: FactorRisk) -
 
 
 def _split_columns(model: FactorModel, split: RiskSplit) -> Columns:
-    columns: dict[str, Any] = {f"share_{name}": split.now.by_factor[:, k] for k, name in enumerate(model.factor_names)}
-    return {
-        **columns,
+    others = {
         "share_specific": split.now.specific,
         "split_vol": split.now.vol,
         "split_vol_equal_weighted": split.equal_weighted.vol,
@@ -50,14 +47,20 @@ def _split_columns(model: FactorModel, split: RiskSplit) -> Columns:
         "diversifiable_share": split.diversifiable_share,
         "split_ratio": split.split_ratio,
     }
+    columns = _by_factor("share", model, split.now.by_factor)
+    return columns | {name: values.ravel() for name, values in others.items()}
 
 
-def movement_columns(books: Iterable[Valuation]) -> Columns:
+def _by_factor(prefix: str, model: FactorModel, values: FloatArray) -> dict[str, Any]:
+    return {f"{prefix}_{name}": values[..., k].ravel() for k, name in enumerate(model.factor_names)}
+
+
+def movement_columns(books: Iterable[Stack]) -> Columns:
     """Give the columns of `portfolio_volatility`, one value a session of each book."""
     series, weights, parts = list[FloatArray](), list[TextArray](), list[dict[str, Any]]()
     for loaded in books:
-        series.append(loaded.series.returns)
-        weights.append(loaded.weights.reason)
+        series.append(loaded.series.returns.reshape(len(loaded.series.returns), -1))
+        weights.append(loaded.weights.reason.ravel())
         parts.append(_session_columns(loaded))
     # A series a session: each has its own weights, so each is as of its last return.
     returns = np.hstack(series)
@@ -71,11 +74,12 @@ def movement_columns(books: Iterable[Valuation]) -> Columns:
     return columns
 
 
-def _session_columns(loaded: Valuation) -> dict[str, Any]:
+def _session_columns(loaded: Stack) -> dict[str, Any]:
+    coverage = loaded.series.return_coverage
     return {
-        "return_1d": loaded.returns_1d(),
-        "return_coverage": loaded.series.return_coverage,
-        "low_coverage": loaded.series.low_coverage(np.ones(len(loaded.sessions))).astype(int),
+        "return_1d": loaded.returns_1d().ravel(),
+        "return_coverage": coverage.ravel(),
+        "low_coverage": loaded.series.low_coverage(np.ones(coverage.shape)).astype(int).ravel(),
     }
 
 

@@ -17,7 +17,7 @@ from assets.shared.look_back import MissingInputsError, Waiting, price_sessions
 from assets.shared.recorder import Cell, Recorder, facts_of, rounded
 from assets.shared.run_block import BlockConfig, block_of_run, found_before
 from assets.shared.stored_cells import stored_cells
-from assets.shared.valuation import Books, Valuation
+from assets.shared.valuation import Books, Stack
 from assets.shared.work import Stopwatch, row_counts
 from resources.database import bulk, portfolios, prices, results
 from resources.database.bulk import Columns
@@ -153,7 +153,7 @@ def _store(
         remarks: list[Remark] = []
         with clock("compute"), database.read() as connection:
             panel = _read_prices(connection, reader, result, some)
-            books = Books(connection, some, result.inputs, panel, lambda book: remarks.extend(_remarks(book)))
+            books = Books(connection, some, result.inputs, panel, lambda stack: remarks.extend(_remarks(stack)))
             columns: Columns = {
                 "portfolio_id": [one.id for one, sessions in some for _ in sessions],
                 "session": [day.isoformat() for _, sessions in some for day in sessions],
@@ -180,11 +180,11 @@ def _read_prices(
     return reader.load(connection, list(dict.fromkeys([*names, *result.inputs])) if names else [], grid)
 
 
-def _remarks(book: Valuation) -> Iterator[Remark]:
-    at_entry, active = book.lots_at_entry()
-    if at_entry:
-        text = f"No market value for {at_entry} of {active} positions, using entry values for weights (new portfolio)"
-        yield logging.INFO, text
-    if active and book.weights.gross[-1] == 0:
-        text = "Total portfolio value is zero (no market value or entry value), cannot calculate returns"
-        yield logging.WARNING, text
+def _remarks(books: Stack) -> Iterator[Remark]:
+    for at_entry, active, gross in zip(*books.lots_at_entry(), books.weights.gross[:, -1], strict=True):
+        if at_entry:
+            said = f"No market value for {at_entry} of {active} positions, using entry values for weights"
+            yield logging.INFO, f"{said} (new portfolio)"
+        if active and gross == 0:
+            text = "Total portfolio value is zero (no market value or entry value), cannot calculate returns"
+            yield logging.WARNING, text

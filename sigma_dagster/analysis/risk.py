@@ -165,7 +165,7 @@ def of_unstored(
     book = measure(connection, one, model, session, fitted)
     first = max(one.first_entry, book.valuation.panel.sessions[0])
     held = [day for day in sessions if day >= first][-COVERED_SESSIONS - 1 :] or [session]
-    movement = movement_columns([valuation.load(connection, one, held)])
+    movement = movement_columns(valuation.stacks(connection, [one], held))
     counted = _count(*(np.asarray(movement[name], dtype=float) for name in ("return_1d", *_COUNTED)))
     exposure = exposure_columns(model, book.valuation, book.measured)
     return _risk(
