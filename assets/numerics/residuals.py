@@ -13,7 +13,7 @@ from assets.numerics.arrays import BoolArray, FloatArray, IntArray
 from assets.numerics.constants import MIN_RESIDUAL_COVERAGE
 from assets.numerics.factor_windows import FactorWindows, robust_weights
 from assets.numerics.portfolio import Weights, betas_of, has_betas, weighted_sum
-from assets.numerics.windows import in_any_row, session_rows, trailing_sum, windowed_product
+from assets.numerics.windows import in_any_row, session_rows, window_sums, windowed_product
 
 _ROUNDING = 1e-13
 """A variance below this share of that of the returns is rounding."""
@@ -134,10 +134,11 @@ def symbol_variances(
     present[~windows.complete] = False
     whole = present.all()
     values = rows if whole else np.where(present, rows, 0.0)
-    at = windows.offsets + windows.window - 1
-    sums = trailing_sum(np.concatenate([values, values**2], axis=-1), windows.window)[at]
+    sums = window_sums(np.concatenate([values, values**2], axis=-1), windows.offsets, windows.window)
     total, squares = np.split(sums, 2, axis=-1)
-    n_obs = windows.window if whole else trailing_sum(present.astype(np.int16), windows.window)[at].astype(np.int64)
+    n_obs = windows.window
+    if not whole:
+        n_obs = window_sums(present.astype(np.int16), windows.offsets, windows.window).astype(np.int64)
     variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)
     variance = np.moveaxis(variance, 0, -2)
     own = (found.weight != 0) & np.isfinite(r_squared)
@@ -212,13 +213,13 @@ def _of_the_missing(
     places = rows - windows.offsets[:, None]
     inside = (places >= 0) & (places < windows.window)
     d, m = np.nonzero(inside)
-    design, at = np.column_stack([windows.complete, windows.factors]), windows.offsets + windows.window - 1
+    design = np.column_stack([windows.complete, windows.factors])
     missed = np.concatenate([missing * column[rows, None] for column in design.T], axis=-1)
-    total = trailing_sum(design, windows.window)[at]
+    total = window_sums(design, windows.offsets, windows.window)
     moves = np.repeat(total, len(gaps), axis=1) - inside @ missed
     n_obs, *moves = np.split(moves, design.shape[1], axis=-1)
     explained = sum(move * slope for move, slope in zip(moves, np.moveaxis(loading, -1, 0), strict=True))
-    returned = np.moveaxis(trailing_sum(panel.returns[..., gaps], windows.window)[at], 0, -2)
+    returned = np.moveaxis(window_sums(panel.returns[..., gaps], windows.offsets, windows.window), 0, -2)
     intercept = (returned - explained) / np.maximum(n_obs, 1.0)
     given = np.concatenate([own * intercept, *(own * slope for slope in np.moveaxis(loading, -1, 0))], axis=-1)
     fitted = given @ np.swapaxes(missed, -1, -2)

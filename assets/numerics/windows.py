@@ -85,6 +85,14 @@ def trailing_sum(values: npt.NDArray[Number], window: int, decay: float = 1.0, s
         power, length = _joined(power, power, length, decay, stride), 2 * length
 
 
+def window_sums(values: npt.NDArray[Number], offsets: IntArray, window: int) -> npt.NDArray[Number]:
+    """(D, ...) the sums of values (L, ...) over the windows that begin at offsets (D,); many share what they add up."""
+    if len(offsets) != 1:
+        return trailing_sum(values, window)[offsets + window - 1]
+    sums: npt.NDArray[Number] = values[offsets[0] :][:window].sum(axis=0, keepdims=True, dtype=values.dtype)
+    return sums
+
+
 def trailing_sums(values: npt.NDArray[Number], windows: Sequence[int]) -> dict[int, npt.NDArray[Number]]:
     """Sums over several windows, ascending: one that is a multiple of the one before is made of its sums."""
     sums, done = {1: values}, 1
@@ -124,7 +132,8 @@ def first_reason(shape: tuple[int, ...], *reasons: tuple[BoolArray, TextArray | 
 
 def in_any_row(cells: BoolArray) -> BoolArray:
     """(S,) the columns of cells (..., S) with a true one."""
-    return np.any(cells, axis=tuple(range(cells.ndim - 1)))
+    some: BoolArray = np.any(cells, axis=tuple(range(cells.ndim - 1)))
+    return some
 
 
 def has_reason(reason: TextArray) -> BoolArray:

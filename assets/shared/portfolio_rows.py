@@ -120,10 +120,11 @@ def _compute_and_store(
     clock: Stopwatch,
 ) -> Iterator[Cell]:
     """Compute and store portfolios, some at a time, and give their cells."""
-    if todo:
+    batches = list(_batches(todo))
+    if len(batches) > 1:
         with clock("compute"), database.read() as connection:
             _read_prices(connection, reader, result, todo)  # once, for all of them
-    for some in _batches(todo):
+    for some in batches:
         for few, columns, remarks in _store(database, reader, result, some, clock):
             for level, text in remarks:
                 context.log.log(level, text)

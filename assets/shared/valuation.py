@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from itertools import chain, groupby
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +31,8 @@ from resources.database.portfolios import Lot, Portfolio
 from resources.database.prices import PricePanel
 from resources.database.tables import factor_exposure
 
+#: Of a lot, as arrays have them.
+_FIELDS = attrgetter("asset_class", "symbol", "quantity", "entry_price", "entry_date", "exit_date")
 #: In the order of the columns.
 _CLASSES = ("public", "private", "cash")
 #: Of `factor_exposure`, beside the betas.
@@ -198,9 +201,9 @@ class Books:
                 yield stack
 
     def exposures(self, model: str, factors: Sequence[str]) -> ExposureRows:
-        """Read the betas of all public symbols at all sessions."""
+        """Read the betas of all symbols at all sessions."""
         days = sorted({day for _, sessions in self.wanted for day in sessions})
-        return read_exposures(self.connection, public_symbols(self.wanted), days, model, factors)
+        return read_exposures(self.connection, self.panel.symbols, days, model, factors)
 
     def _read(self, connection: Connection, symbols: Sequence[str], sessions: Sequence[date]) -> PricePanel:
         return self.panel.part(symbols, sessions) or prices.load(connection, symbols, sessions)
@@ -349,26 +352,34 @@ def _lots(
     grid: Sequence[date],
 ) -> Lots:
     """Give the lots of all books, in shares of a session of the grid; `column` by number of the book, class, symbol."""
-    lots = [(book, lot) for book, own in enumerate(held) for lot in own]
+    counts = [len(lots) for lots in held]
+    book = np.repeat(np.arange(len(held)), counts).tolist()
+    found = list(zip(*map(_FIELDS, chain.from_iterable(held)), strict=True)) or [()] * 6
+    kinds, names, quantity, entry_price, entry_date, exit_date = found
     imported = [one.shares_as_of for one in portfolios]
     counted_on = {day: min(max(day, grid[0]), grid[-1]) for day in imported}
-    names = {day: set[str]() for day in counted_on}
-    for book, lot in lots:
-        if lot.asset_class == "public":
-            names[imported[book]].add(lot.symbol)
-    ratio = {day: prices.split_ratios(connection, sorted(names[day]), day, on) for day, on in counted_on.items()}
-    public = np.array([lot.asset_class == "public" for _, lot in lots], dtype=bool)
-    scale = np.where(public, [ratio[imported[book]].get(lot.symbol, 1.0) for book, lot in lots], 1.0)
+    scale = np.ones(len(names))
+    for day in (day for day, counted in counted_on.items() if day != counted):
+        own = [i for i, kind in enumerate(kinds) if kind == "public" and imported[book[i]] == day]
+        ratio = prices.split_ratios(connection, sorted({names[i] for i in own}), day, counted_on[day])
+        scale[own] = [ratio.get(names[i], 1.0) for i in own]
+    classes = np.array(kinds, dtype=object)
     return Lots(
-        symbol=np.array([column[book, lot.asset_class, lot.symbol] for book, lot in lots], dtype=np.int64),
-        quantity=np.array([lot.quantity for _, lot in lots]) * scale,
-        entry_price=np.array([lot.entry_price for _, lot in lots]) / scale,
-        entry_date=np.array([lot.entry_date for _, lot in lots], dtype="datetime64[D]"),
-        exit_date=np.array([lot.exit_date for _, lot in lots], dtype="datetime64[D]"),
-        shares_as_of=np.array([counted_on[imported[book]] for book, _ in lots], dtype="datetime64[D]"),
-        private=np.array([lot.asset_class == "private" for _, lot in lots], dtype=bool),
-        cash=np.array([lot.asset_class == "cash" for _, lot in lots], dtype=bool),
+        symbol=np.array([column[key] for key in zip(book, kinds, names, strict=True)], dtype=np.int64),
+        quantity=np.array(quantity, dtype=np.float64) * scale,
+        entry_price=np.array(entry_price, dtype=np.float64) / scale,
+        entry_date=_dates(entry_date),
+        exit_date=_dates(exit_date),
+        shares_as_of=np.repeat(_dates([counted_on[day] for day in imported]), counts),
+        private=classes == "private",
+        cash=classes == "cash",
     )
+
+
+def _dates(days: Sequence[date | None]) -> DateArray:
+    """Give dates, of which most are the same, as an array; NaT for None."""
+    number = {day: i for i, day in enumerate(dict.fromkeys(days))}
+    return np.array(list(number), dtype="datetime64[D]")[[number[day] for day in days]]
 
 
 def _positions(
@@ -402,7 +413,8 @@ def _days(sessions: tuple[date, ...]) -> DateArray:
 
 
 def _any_public(portfolio: Portfolio, sessions: Sequence[date]) -> bool:
-    return any(lot.asset_class == "public" for lot in _held(portfolio, sessions))
+    first, last = sessions[0], sessions[-1]
+    return any(lot.asset_class == "public" and lot.held_within(first, last) for lot in portfolio.lots)
 
 
 def _held(portfolio: Portfolio, sessions: Sequence[date]) -> list[Lot]:
