@@ -136,7 +136,7 @@ def symbol_variances(
     values = rows if whole else np.where(present, rows, 0.0)
     sums = window_sums(np.concatenate([values, values**2], axis=-1), windows.offsets, windows.window)
     total, squares = np.split(sums, 2, axis=-1)
-    n_obs = windows.window
+    n_obs: IntArray | int = windows.window
     if not whole:
         n_obs = window_sums(present.astype(np.int16), windows.offsets, windows.window).astype(np.int64)
     variance = np.maximum(squares - total**2 / np.maximum(n_obs, 1), 0.0) / np.maximum(n_obs - 1, 1)

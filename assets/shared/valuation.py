@@ -392,8 +392,10 @@ def _positions(
     """Value books, columns (B, S), one after the other in the lots' columns."""
     days = _days(market.panel.sessions)
     found = weighing.value_quoted(lots, market.quotes, columns.ravel(), days, targets, still_held=still_held)
-    shaped = {name: values.reshape(-1, *columns.shape).swapaxes(0, 1) for name, values in vars(found).items()}
-    return Positions(**{**shaped, "cash": found.cash.reshape(len(columns), 1, -1)})
+    cash = found.cash.reshape(columns.shape)[:, None]
+    shape = len(targets), *columns.shape
+    others = {name: values.reshape(shape).swapaxes(0, 1) for name, values in vars(found).items() if name != "cash"}
+    return Positions(**others, cash=cash)
 
 
 def _equity(portfolios: Sequence[Portfolio]) -> FloatArray:
