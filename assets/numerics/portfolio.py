@@ -149,11 +149,13 @@ def quotes(close: FloatArray, split: FloatArray) -> Quotes:
     """
     growth = _growth(split)
     carried = close * growth
-    row = np.repeat(np.arange(len(close))[:, None], close.shape[1], axis=1)
+    row = np.broadcast_to(np.arange(len(close))[:, None], close.shape)
     quoted = np.isfinite(close)
     gaps = np.flatnonzero(~quoted.all(axis=0))
-    row[:, gaps] = np.maximum.accumulate(np.where(quoted[:, gaps], row[:, gaps], -1), axis=0)
-    carried[:, gaps] = np.where(row[:, gaps] >= 0, carried[row[:, gaps], gaps], np.nan)
+    if gaps.size:
+        row = row.copy()
+        row[:, gaps] = np.maximum.accumulate(np.where(quoted[:, gaps], row[:, gaps], -1), axis=0)
+        carried[:, gaps] = np.where(row[:, gaps] >= 0, carried[row[:, gaps], gaps], np.nan)
     return Quotes(carried, row, growth)
 
 
@@ -184,9 +186,8 @@ def value_quoted(
     cash, unquoted = np.zeros((2, n_symbols), dtype=bool)
     cash[lots.symbol[lots.cash]] = True
     unquoted[lots.symbol[lots.cash | lots.private]] = True
-    at = rows[:, None], columns
-    carried = np.where(unquoted, np.nan, quoted.close[at])
-    last = np.where(unquoted, -1, quoted.row[at])
+    carried, last, growth = (values[rows][:, columns] for values in (quoted.close, quoted.row, quoted.growth))
+    carried[:, unquoted], last[:, unquoted] = np.nan, -1
 
     active = _active(lots, sessions[rows])
     if still_held is not None:
@@ -201,7 +202,7 @@ def value_quoted(
     held = _some(active, of_symbol, n_symbols)
     return Positions(
         value=_by_symbol(np.add, np.where(active, value, 0.0), of_symbol, n_symbols),
-        price=carried / quoted.growth[at],
+        price=carried / growth,
         held=held,
         at_entry=_some(at_entry & (lots.entry_price > 0), of_symbol, n_symbols),
         unvalued=_some(at_entry & (lots.entry_price <= 0), of_symbol, n_symbols),

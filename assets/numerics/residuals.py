@@ -89,8 +89,10 @@ def residuals(weights: Weights, beta: FloatArray, returns: FloatArray, windows: 
     beta = betas_of(covered, beta)
     exposure = weighted_sum(weight, beta)
     panel = _panel(returns, windows, in_any_row(covered))
-    series = windowed_product(weight, panel.returns, windows.offsets, windows.window)
-    series -= windowed_product(exposure, windows.factors, windows.offsets, windows.window)
+    factors = windows.factors.reshape(-1, *[1] * (returns.ndim - 2), exposure.shape[-1])
+    factors = np.broadcast_to(factors, (*panel.returns.shape[:-1], exposure.shape[-1]))
+    taken = np.concatenate([weight, -exposure], axis=-1), np.concatenate([panel.returns, factors], axis=-1)
+    series = windowed_product(*taken, windows.offsets, windows.window)
     cells, fitted, share = _of_the_missing(weight, beta, panel, windows)
     series[cells] += fitted
     known = windows.known()
