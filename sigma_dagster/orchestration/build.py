@@ -1,7 +1,7 @@
 """Everything that Dagster shows and runs, put together from the parts of the environment."""
 
 import gc
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import import_module
 
 import dagster as dg
@@ -22,6 +22,14 @@ from sigma_dagster.services import Services
 # What was imported until here, half a million objects, lives as long as the process: collecting garbage among it took
 # a tenth of a new session's time.
 gc.freeze()
+
+#: The first day of partitions, and the last, if the source has one.
+Span = tuple[date, date | None]
+
+
+def span(services: Services) -> Span:
+    """Give the days of which there are partitions."""
+    return services.first_date(services.as_of(None, datetime.now(UTC))), services.source.latest_session()
 
 
 def build_defs(services: Services) -> dg.Definitions:
@@ -79,8 +87,7 @@ def _reporter(services: Services) -> dg.ResourceDefinition:
 
 
 def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    last = services.source.latest_session()
-    first = services.first_date(services.as_of(None, datetime.now(UTC)))
+    first, last = span(services)
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
     made = [import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS]
     return [positions.asset, *made, portfolio_report.asset(), onboardings.asset]

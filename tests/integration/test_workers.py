@@ -352,10 +352,10 @@ def test_runs_that_are_ended_in_the_ui_are_canceled_and_stay_so(installation: Cl
 
     What that one had stored is recorded, and its worker goes on.
     """
-    _start_workers(installation, installation.hosts.others[0])  # one, for two slots
+    _start_workers(installation, installation.hosts.others[0])  # one, for two slots: four runs are sent
     states, seconds = list(POLICIES), []
     with _held_up(installation):
-        _add(installation, *HELD[:6])
+        _add(installation, *HELD[:10])
         wait_for(lambda: _in_the_middle(installation, workers=1), 180, "the worker is in the middle of a block")
         wait_for(lambda: all(_runs(installation, state) for state in states), 60, "one run is in each state")
         for run in [_runs(installation, state)[0] for state in states]:
@@ -365,10 +365,10 @@ def test_runs_that_are_ended_in_the_ui_are_canceled_and_stay_so(installation: Cl
             assert told["terminateRun"] == {"__typename": "TerminateRunSuccess"}
             wait_for(lambda run_id=run.run_id: _run(installation, run_id).is_finished, 40, "the run has ended")
             seconds.append(time.monotonic() - began)
-    _add(installation, *HELD[6:8], name="other")
-    wait_for(lambda: _runs(installation, DONE), 120, "the worker has computed something else")
+    _add(installation, *HELD[10:12], name="other")
+    wait_for(lambda: len(_runs(installation, DONE)) == 3, 120, "the worker has computed all others")
     wait_for(lambda: _is_recorded(installation), 60, "what was stored is recorded")
-    assert sorted(run.status.value for run in _runs(installation)) == ["CANCELED"] * len(states) + ["SUCCESS"]
+    assert sorted(run.status.value for run in _runs(installation)) == ["CANCELED"] * len(states) + ["SUCCESS"] * 3
     assert_records_are_rows(installation.home)
     told = ", ".join(f"{one:.1f} s ({state.value})" for one, state in zip(seconds, states, strict=True))
     tell(f"ended in the UI: CANCELED after {told}")
