@@ -1,7 +1,7 @@
 """The entry point of workspace.yaml."""
 
 import os
-from functools import cache
+from functools import lru_cache
 
 import dagster as dg
 
@@ -16,14 +16,15 @@ def defs() -> dg.Definitions:
 
     It asks twice for each run, and a worker's process executes many: they are made anew only where their days changed.
     """
-    return _of_span(span(_services()))
+    settings = Settings.from_environment(os.environ)
+    return _made(settings, span(_services(settings)))
 
 
-@cache
-def _services() -> Services:
-    return Services.of(Settings.from_environment(os.environ))
+@lru_cache(maxsize=1)
+def _services(settings: Settings) -> Services:
+    return Services.of(settings)
 
 
-@cache
-def _of_span(_: Span) -> dg.Definitions:
-    return build_defs(_services())
+@lru_cache(maxsize=1)
+def _made(settings: Settings, _: Span) -> dg.Definitions:
+    return build_defs(_services(settings))
