@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import dagster as dg
 
+from resources.database.prices import Reader
 from sigma_dagster.orchestration.build import Span, build_defs, span
 from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
@@ -15,9 +16,12 @@ def defs() -> dg.Definitions:
     """Give Dagster the definitions that the environment asks for.
 
     It asks twice for each run, and a worker's process executes many: they are made anew only where their days changed.
+    Raises OtherReleaseError: a worker that was not restarted must not write to what a newer release has upgraded.
     """
     settings = Settings.from_environment(os.environ)
-    return _made(settings, span(_services(settings)))
+    services = _services(settings)
+    services.database.check_release()
+    return _made(settings, span(services))
 
 
 @lru_cache(maxsize=1)
@@ -27,4 +31,10 @@ def _services(settings: Settings) -> Services:
 
 @lru_cache(maxsize=1)
 def _made(settings: Settings, _: Span) -> dg.Definitions:
-    return build_defs(_services(settings))
+    # Of a run alone: a worker lives for months, and a symbol that was forgotten and stored again has its old revisions.
+    return build_defs(_services(settings), _price_reader)
+
+
+@dg.resource(description="The prices that results rest on, read once in a run.")
+def _price_reader() -> Reader:
+    return Reader()

@@ -32,8 +32,11 @@ def span(services: Services) -> Span:
     return services.first_date(services.as_of(None, datetime.now(UTC))), services.source.latest_session()
 
 
-def build_defs(services: Services) -> dg.Definitions:
-    """Make fresh definitions over the parts that the environment names; tests bring their own parts."""
+def build_defs(services: Services, reader: Reader | dg.ResourceDefinition | None = None) -> dg.Definitions:
+    """Make fresh definitions over the parts that the environment names; tests bring their own parts.
+
+    One reader of prices serves all runs, unless a resource makes one for each.
+    """
     # Dagster calls backfill policies and multi-partition mappings beta: nothing a user of ours can act upon.
     with disable_dagster_warnings():
         jobs, reports_job = build_jobs(), reports.job()
@@ -45,7 +48,7 @@ def build_defs(services: Services) -> dg.Definitions:
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
-                "price_reader": Reader(),
+                "price_reader": reader or Reader(),
                 "price_source": services.source,
                 "factor_model": services.model,
                 "clock": services.clock,

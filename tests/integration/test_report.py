@@ -31,6 +31,7 @@ from sigma_dagster.orchestration.pages import Pages
 from tests.support.browser import find_browser, opened
 from tests.support.home import CORE, LAST, ROOT, Home, lot
 from tests.support.sources import RecordedSource, without
+from tests.support.ui import asked_here
 
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
 YOUNG_FROM = date(2022, 11, 1)
@@ -363,6 +364,28 @@ def test_the_sensor_asks_once_for_each_new_row(core_home: Home) -> None:
     with services.database.write() as connection:
         connection.execute(sa.update(portfolio_volatility).values(computed_at=datetime(2030, 1, 1)))  # noqa: DTZ001
     assert len(_ask(core_home, asked.cursor).run_requests or ()) == 1
+
+
+SENSORS = """{ sensorsOrError(repositorySelector: {
+    repositoryName: "__repository__", repositoryLocationName: "sigma_dagster"}) {
+        ... on Sensors { results { id name sensorState { status } } } } }"""
+STOP = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
+
+
+def test_pages_are_switched_off_in_the_ui(core_home: Home) -> None:
+    """Promise: whoever stops the sensor on the page Automation has it stopped after a restart too; the other goes
+    on, and the server gives pages of stored rows as before."""
+    with asked_here(core_home) as ask:
+        found = {one["name"]: one for one in ask(SENSORS)["sensorsOrError"]["results"]}
+        assert found["portfolio_reports"]["sensorState"]["status"] == "RUNNING"
+        told = ask(STOP, id=found["portfolio_reports"]["id"])
+        assert told["stopSensor"]["__typename"] == "StopSensorMutationResult"
+    with asked_here(core_home) as ask:  # started again
+        states = {one["name"]: one["sensorState"]["status"] for one in ask(SENSORS)["sensorsOrError"]["results"]}
+    assert (states["portfolio_reports"], states["new_portfolio"]) == ("STOPPED", "RUNNING")
+    with core_home.instance() as instance:
+        assert not instance.get_materialized_partitions(dg.AssetKey("portfolio_report"))
+    assert "core" in StoredReporter(core_home.environment()).page("core")
 
 
 def test_a_page_is_materialized_in_the_ui(core_home: Home) -> None:

@@ -171,10 +171,19 @@ def _assert_same_rows(installation: Cluster, alone: Home) -> None:
 
 
 def _start_seconds(installation: Cluster, tell: Tell, who: str) -> float:
-    """From the launch of a run of symbols to its start: the median, told with the ends."""
+    """From the launch of a run of symbols, or the end of the one that its host had before, to its start.
+
+    The median, told with the ends.
+    """
     with installation.home.instance() as instance:
-        told = [instance.get_run_stats(run.run_id) for run in _runs(installation)]
-    seconds = [stats.start_time - stats.launch_time for stats in told if stats.start_time and stats.launch_time]
+        told = [(run.tags[HOST_TAG], instance.get_run_stats(run.run_id)) for run in _runs(installation)]
+    seconds = []
+    for host, stats in told:
+        assert stats.start_time
+        assert stats.launch_time
+        ends = [other.end_time or 0.0 for name, other in told if name == host]
+        earlier = [end for end in ends if end < stats.start_time]
+        seconds.append(stats.start_time - max([stats.launch_time, *earlier]))
     median = statistics.median(seconds)
     tell(f"{who}: a run starts after {median:.2f} s (median of {len(seconds)}; {min(seconds):.2f}-{max(seconds):.2f})")
     return median
