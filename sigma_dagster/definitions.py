@@ -19,20 +19,21 @@ def defs() -> dg.Definitions:
     Raises OtherReleaseError: a worker that was not restarted must not write to what a newer release has upgraded.
     """
     settings = Settings.from_environment(os.environ)
-    services = _services(settings)
+    services = services_of(settings)
     services.database.check_release()
     return _made(settings, span(services))
 
 
 @lru_cache(maxsize=1)
-def _services(settings: Settings) -> Services:
+def services_of(settings: Settings) -> Services:
+    """Give the parts that the definitions work with, the same ones in this process while the settings are the same."""
     return Services.of(settings)
 
 
 @lru_cache(maxsize=1)
 def _made(settings: Settings, _: Span) -> dg.Definitions:
     # Of a run alone: a worker lives for months, and a symbol that was forgotten and stored again has its old revisions.
-    return build_defs(_services(settings), _price_reader)
+    return build_defs(services_of(settings), _price_reader)
 
 
 @dg.resource(description="The prices that results rest on, read once in a run.")
