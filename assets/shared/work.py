@@ -7,19 +7,23 @@ from typing import Any
 
 
 class Stopwatch:
-    """Seconds spent by stage."""
+    """Seconds spent by stage; those of a stage within another are its own alone, so that all add up to the time."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._within = 0.0
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Add the time of the block to the stage."""
+        before, self._within = self._within, 0.0
         start = perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+            taken = perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + taken - self._within
+            self._within = before + taken
 
 
 def row_counts(stored: int, skipped: int) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from dagster._time import get_current_timestamp
 from sqlalchemy.engine import Connection
 
 from resources.dagster_storage.packed import PackedMaterializations, PackedPlans, dimension_tags
-from resources.dagster_storage.tables import EVENTS, KeptEngine, open_sqlite
+from resources.dagster_storage.tables import EVENTS, CurrentTables, KeptEngine, open_sqlite
 
 BATCH_SIZE = 2000
 """Events of one transaction: about 0.15 s of SQLite's only write lock."""
@@ -289,7 +289,7 @@ def _planned_partitions(event: dg.EventLogEntry) -> Sequence[str]:
     return list(subset.get_partition_keys()) if subset else []
 
 
-class SqliteEventLog(BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEventLogStorage):
+class SqliteEventLog(CurrentTables, BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEventLogStorage):
     """The event log in one SQLite file, where Dagster's own default has one for all runs and one for each run."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):

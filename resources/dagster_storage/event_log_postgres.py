@@ -16,10 +16,10 @@ from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_c
 from sqlalchemy.engine import Connection
 
 from resources.dagster_storage.event_log import BatchedEventLogStorage
-from resources.dagster_storage.tables import open_postgres
+from resources.dagster_storage.tables import CurrentTables, KeptConnection, open_postgres
 
 
-class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
+class PostgresEventLog(CurrentTables, KeptConnection, BatchedEventLogStorage, PostgresEventLogStorage):
     """The event log in Postgres, configured like Dagster's own class."""
 
     def __init__(self, postgres_url: str, *args: Any, **kwargs: Any):
@@ -31,7 +31,7 @@ class PostgresEventLog(BatchedEventLogStorage, PostgresEventLogStorage):
         return cls(
             inst_data=inst_data,
             postgres_url=pg_url_from_config(config_value),
-            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
+            should_autocreate_tables=False,  # `open_postgres` makes them
             token_provider=get_token_provider_from_config(config_value),
         )
 

@@ -9,10 +9,10 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
-from resources.dagster_storage.tables import RUNS, SCHEDULES, KeptEngine, open_sqlite
+from resources.dagster_storage.tables import RUNS, SCHEDULES, CurrentTables, KeptEngine, open_sqlite
 
 
-class SqliteRuns(KeptEngine, SqliteRunStorage):
+class SqliteRuns(CurrentTables, KeptEngine, SqliteRunStorage):
     """Runs, in `runs.db`."""
 
     @classmethod

@@ -55,6 +55,10 @@ class Database:
         migrate.make(engine)
         return engine
 
+    def check_release(self) -> None:
+        """Raise OtherReleaseError if another release has changed the tables since they were first used."""
+        migrate.is_current(self.engine)
+
     def state(self) -> object:
         """Give a mark of the database as it is now: an equal one later in this process says that nothing has changed.
 

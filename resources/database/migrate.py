@@ -8,6 +8,7 @@ A new one, after a change of `tables`: `python -m resources.database.migrate "wh
 
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -58,8 +59,9 @@ def other_release(url: sa.URL, found: str) -> OtherReleaseError:
     return OtherReleaseError(url.render_as_string(), found, newest(), older=found < newest())
 
 
+@cache
 def newest() -> str:
-    """Give the version of this release's tables."""
+    """Give the version of this release's tables: of the code that the process imported, whatever replaced its files."""
     return max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 

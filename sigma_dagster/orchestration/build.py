@@ -1,7 +1,7 @@
 """Everything that Dagster shows and runs, put together from the parts of the environment."""
 
 import gc
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import import_module
 
 import dagster as dg
@@ -23,9 +23,20 @@ from sigma_dagster.services import Services
 # a tenth of a new session's time.
 gc.freeze()
 
+#: The first day of partitions, and the last, if the source has one.
+Span = tuple[date, date | None]
 
-def build_defs(services: Services) -> dg.Definitions:
-    """Make fresh definitions over the parts that the environment names; tests bring their own parts."""
+
+def span(services: Services) -> Span:
+    """Give the days of which there are partitions."""
+    return services.first_date(services.as_of(None, datetime.now(UTC))), services.source.latest_session()
+
+
+def build_defs(services: Services, reader: Reader | dg.ResourceDefinition | None = None) -> dg.Definitions:
+    """Make fresh definitions over the parts that the environment names; tests bring their own parts.
+
+    One reader of prices serves all runs, unless a resource makes one for each.
+    """
     # Dagster calls backfill policies and multi-partition mappings beta: nothing a user of ours can act upon.
     with disable_dagster_warnings():
         jobs, reports_job = build_jobs(), reports.job()
@@ -37,7 +48,7 @@ def build_defs(services: Services) -> dg.Definitions:
             schedules=build_schedules(services),
             resources={
                 "database": _database(services),
-                "price_reader": Reader(),
+                "price_reader": reader or Reader(),
                 "price_source": services.source,
                 "factor_model": services.model,
                 "clock": services.clock,
@@ -79,8 +90,7 @@ def _reporter(services: Services) -> dg.ResourceDefinition:
 
 
 def _assets(services: Services) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    last = services.source.latest_session()
-    first = services.first_date(services.as_of(None, datetime.now(UTC)))
+    first, last = span(services)
     frame = Frame(partitions.by_dimension(partitions.date_partitions(first, last)), first, live=last is None)
     made = [import_module(f"assets.{asset.name}").asset(frame) for asset in ASSETS]
     return [positions.asset, *made, portfolio_report.asset(), onboardings.asset]

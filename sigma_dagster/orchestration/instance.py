@@ -10,11 +10,12 @@ import yaml
 
 from resources.dagster_storage.tables import EVENTS, RUNS, SCHEDULES, TwoVersionsError, repair_sqlite
 from sigma_dagster.errors import BrokenHomeError, WorkersError
-from sigma_dagster.runs.request import LAUNCHED_BY_REPORTS, LAUNCHED_BY_TAG
 from sigma_dagster.settings import BROKER_URL, Settings
 
 #: Runs are processes, and each is busy: more at once than cores only take memory.
 _CONCURRENT_RUNS = 2
+#: Runs that are sent for each that is executed: a worker that ends one has the next at hand.
+_SENT = 2
 #: For a worker, which may be busy with another block. Dagster counts from the moment that the run is sent.
 _SECONDS_TO_START = 3600
 
@@ -89,7 +90,7 @@ def _on_workers(settings: Settings) -> dict[str, Any]:
             "config": {"broker": address, "backend": address, "config_source": _CELERY},
         },
         # Providers' limits are kept by the database, for all hosts together (`quota`).
-        "concurrency": _concurrency(settings.worker_slots, at_the_source=settings.worker_slots),
+        "concurrency": _concurrency(_SENT * settings.worker_slots, at_the_source=_SENT * settings.worker_slots),
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": _SECONDS_TO_START,
@@ -115,10 +116,8 @@ _CELERY = {
 
 
 def _concurrency(runs: int, *, at_the_source: int) -> dict[str, Any]:
-    # Pages of many portfolios take minutes: they must not hold every slot while rows are to be computed.
-    pages = {"key": LAUNCHED_BY_TAG, "value": LAUNCHED_BY_REPORTS, "limit": 1}
     return {
-        "runs": {"max_concurrent_runs": runs, "tag_concurrency_limits": [pages]},
+        "runs": {"max_concurrent_runs": runs},
         "pools": {"granularity": "run", "default_limit": at_the_source},
     }
 

@@ -4,22 +4,27 @@ Not here: how a page is made (`sigma_dagster.analysis.report`), and its asset (`
 """
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PRIORITY_TAG
 
 from assets import portfolio_report
 from assets.shared.look_back import listed
 from resources.database import results
+from sigma_dagster.runs import claims
 from sigma_dagster.runs.request import DEFER_TAG, LAUNCHED_BY_REPORTS, LAUNCHED_BY_TAG, QUIET
 from sigma_dagster.services import Services
 
 NAME = "portfolio_reports"
-INTERVAL_SECONDS = 30
-#: One run makes so many pages, in about a quarter of a second each.
-_AT_ONCE = 100
+INTERVAL_SECONDS = 5
+#: One run makes so many pages: for so long it holds a worker when there is something to compute again.
+_AT_ONCE = 20
 _NAMED = 3
+#: From the end of the symbols' runs to the request of the portfolios' it takes a tick of the other sensor.
+_PAUSE = timedelta(seconds=10)
 
 
 def job() -> UnresolvedAssetJobDefinition:
@@ -40,16 +45,22 @@ def sensor(services: Services, of_reports: UnresolvedAssetJobDefinition) -> dg.S
         job=of_reports,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Requests one run for all portfolios whose newest row is new.",
+        description="Requests runs for portfolios whose newest row is new, one at a time, when nothing is computed.",
     )
     def portfolio_reports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(services, context.cursor)
+        return evaluate(context.instance, services, context.cursor, datetime.now(UTC))
 
     return portfolio_reports
 
 
-def evaluate(services: Services, cursor: str | None) -> dg.SensorResult:
-    """Request a run for the portfolios whose newest row is another than when a run was requested last."""
+def evaluate(instance: dg.DagsterInstance, services: Services, cursor: str | None, now: datetime) -> dg.SensorResult:
+    """Request a run for portfolios whose newest row is another than when a run was requested last.
+
+    Not while rows are computed: pages would take the place of a run that computes some, and be out of date after it.
+    """
+    mine = dg.RunsFilter(job_name=NAME, statuses=NOT_FINISHED_STATUSES)
+    if _is_computing(instance, services, now) or instance.get_runs_count(mine):
+        return dg.SensorResult(skip_reason="Waits for the runs in progress", cursor=cursor)
     with services.database.read() as connection:
         newest = results.newest_rows(connection)
     told: dict[str, str] = json.loads(cursor or "{}")
@@ -68,3 +79,11 @@ def evaluate(services: Services, cursor: str | None) -> dg.SensorResult:
         },
     )
     return dg.SensorResult(run_requests=[request], cursor=json.dumps({**kept, **{name: newest[name] for name in due}}))
+
+
+def _is_computing(instance: dg.DagsterInstance, services: Services, now: datetime) -> bool:
+    """Say whether a run computes rows, or ended so lately that the one which follows it may not be asked for yet."""
+    if claims.in_progress(instance, services):
+        return True
+    lately = instance.get_runs(dg.RunsFilter(updated_after=now - _PAUSE))
+    return any(claims.block_of(run, instance) for run in lately)

@@ -5,6 +5,7 @@ It never buys a new session: that is for the schedules (`schedules`), once a day
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
 from assets import checks, onboardings, positions
 from assets.shared.block import Block
@@ -33,6 +34,9 @@ COOL_DOWN = timedelta(minutes=5)
 #: A look that found nothing missing holds so long while the database stays as it was. It ends for what is not in the
 #: database: a key that somebody adds in the UI.
 LOOK_HOLDS = timedelta(minutes=10)
+#: So long a tick waits for the end of what is in progress, to ask at once for what follows it.
+PATIENCE_SECONDS = 4.0
+_POLL_SECONDS = 0.2
 #: Of the newest runs, so many are looked at: more do not end between two ticks.
 _RUNS_CHECKED = 50
 
@@ -49,7 +53,7 @@ def new_portfolio(services: Services, jobs: Sequence[UnresolvedAssetJobDefinitio
         description="Requests runs for what stored portfolios lack: symbols and sessions first, then portfolios.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(context, services, datetime.now(UTC), memory)
+        return evaluate(context, services, datetime.now(UTC), memory, patience=PATIENCE_SECONDS)
 
     return sensor
 
@@ -73,6 +77,8 @@ class Verdict:
 
     requests: list[dg.RunRequest] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    awaited: list[str] = field(default_factory=list)
+    """The runs in progress that compute a part of what is missing."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def request_blocks(
         others = [run for run, other in busy if block.overlaps(other)]
         if others:
             verdict.skipped.append(f"{what}: run {others[0].run_id[:8]} is in progress")
+            verdict.awaited += [run.run_id for run in others]
         elif _failed_lately(instance, name, now):
             verdict.skipped.append(f"{what}: failed less than {COOL_DOWN.seconds // 60} minutes ago")
         elif stopped := [run for run, other in ended if block.overlaps(other)]:
@@ -171,8 +178,13 @@ class Cursor:
         return json.dumps(asdict(self))
 
 
-def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datetime, memory: Memory) -> dg.SensorResult:
-    """Plan, request what can run now, and say why the rest cannot."""
+def evaluate(
+    context: dg.SensorEvaluationContext, services: Services, now: datetime, memory: Memory, *, patience: float = 0.0
+) -> dg.SensorResult:
+    """Plan, request what can run now, and say why the rest cannot.
+
+    Where all of it is in progress, wait `patience` seconds for its end, and look again.
+    """
     instance, cursor = context.instance, Cursor.of(context.cursor)
     repository = context.repository_def
     if repository is not None:
@@ -182,10 +194,23 @@ def evaluate(context: dg.SensorEvaluationContext, services: Services, now: datet
     else:
         memory.look = None
         verdict = _request(instance, services, cursor, now, memory)
+        if not verdict.requests and verdict.awaited and _have_ended(instance, verdict.awaited, patience):
+            verdict = _request(instance, services, cursor, now, memory)
     if not verdict.requests:
         _check(instance, services, cursor)
     reason = None if verdict.requests else "; ".join(verdict.skipped)
     return dg.SensorResult(run_requests=verdict.requests, skip_reason=reason, cursor=cursor.to_text())
+
+
+def _have_ended(instance: dg.DagsterInstance, run_ids: Sequence[str], patience: float) -> bool:
+    """Wait so many seconds at most until all of the runs have ended; say whether they have."""
+    at_work = dg.RunsFilter(run_ids=run_ids, statuses=NOT_FINISHED_STATUSES)
+    end = time.monotonic() + patience
+    while instance.get_runs_count(at_work):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def _request(

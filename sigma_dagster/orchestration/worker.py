@@ -23,9 +23,13 @@ def _say(sender: Any, **_: Any) -> None:
 
 
 def _make() -> Any:
-    launcher: Any = dg.DagsterInstance.get().run_launcher
+    # Processes are forked from this one: no connection of it may be open then.
+    with dg.DagsterInstance.get() as instance:
+        launcher: Any = instance.run_launcher
     create_execute_job_task(launcher.celery)
-    build_defs(Services.of(Settings.from_environment(os.environ)))  # imports the modules of the assets
+    services = Services.of(Settings.from_environment(os.environ))
+    build_defs(services)  # imports the modules of the assets
+    services.database.engine.dispose()
     return launcher.celery
 
 

@@ -15,6 +15,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from kombu.exceptions import OperationalError
 
 from resources.secret_files import read_url
 from sigma_dagster.runs import claims, liveness
@@ -22,6 +23,7 @@ from sigma_dagster.services import Services
 from sigma_dagster.settings import Settings
 
 _SECONDS_TO_DIE = 3
+_NO_BROKER = "The broker does not answer, so the run goes on: end it again when the broker is back."
 
 
 class WorkerLauncher(CeleryRunLauncher):
@@ -46,20 +48,32 @@ class WorkerLauncher(CeleryRunLauncher):
         """End a run as canceled, its process by SIGKILL: in a call of the database it would hear no other signal.
 
         A kill loses nothing: `heal` records what the run had stored. Where the worker does not answer, the run stays
-        CANCELING until its lock is gone.
+        CANCELING until its lock is gone. Without the broker no worker can be asked, and the run goes on.
         """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        self._instance.report_run_canceling(run)
         # A run that is being sent to the workers has no task yet; its process finds it canceled, and does not begin.
-        if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+        task = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        if task and not self._has_broker():
+            self._instance.report_engine_event(_NO_BROKER, run, cls=type(self))
+            return False
+        self._instance.report_run_canceling(run)
+        if task:
             self.celery.control.revoke(task, terminate=True, signal="SIGKILL")
         end = time.monotonic() + _SECONDS_TO_DIE
         while liveness.is_alive(self._services, run_id) and time.monotonic() < end:
             time.sleep(claims.POLL_SECONDS)
         if not liveness.is_alive(self._services, run_id):
             claims.cancel(self._instance, run_id)
+        return True
+
+    def _has_broker(self) -> bool:
+        try:
+            with self.celery.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+        except OperationalError:
+            return False
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:

@@ -206,7 +206,8 @@ def test_an_interrupted_restore_is_seen_and_finished(
 def test_postgres_on_an_empty_server(
     home: Home, tmp_path: Path, new_postgres_url: Callable[[], str], dagster: bool
 ) -> None:
-    """The same with both databases on Postgres, and with the domain's alone: rows, sequences, records, the plan."""
+    """The same with both databases on Postgres, and with the domain's alone: rows, sequences, records, the plan, and
+    the partitions that the UI's own GraphQL shows."""
 
     def variables() -> dict[str, str]:
         found = {"database_url": plain(new_postgres_url())}
@@ -217,12 +218,17 @@ def test_postgres_on_an_empty_server(
     assert done.returncode == 0, done.stderr
     done = home.sigma_here("db", "backup", file, **old)
     assert done.returncode == 0, done.stderr
+    with asked_here(home, **old) as ask:
+        before = bars(ask)
+    assert before["factor_exposures"][0] == before["symbol_volatility"][0] > 0
     empty = Home(tmp_path / "empty", SMALL)
     done = empty.sigma_here("db", "restore", file, **new)
     assert done.returncode == 0, done.stderr
     one, other = (Database(psycopg2_url(each["database_url"])) for each in (old, new))
     assert contents(one) == contents(other)
     assert nothing_missing(empty, **new)
+    with asked_here(empty, **new) as ask:
+        assert bars(ask) == before
     done = empty.sigma_here("db", "check", **new)
     assert done.returncode == 0, done.stdout
     with one.read() as a, other.read() as b:

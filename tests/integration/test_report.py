@@ -5,7 +5,7 @@ import base64
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from sigma_dagster.orchestration.pages import Pages
 from tests.support.browser import find_browser, opened
 from tests.support.home import CORE, LAST, ROOT, Home, lot
 from tests.support.sources import RecordedSource, without
+from tests.support.ui import asked_here
 
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
 YOUNG_FROM = date(2022, 11, 1)
@@ -286,24 +287,64 @@ def test_reuse_is_counted(full_home: Home) -> None:
 # --- in Dagster
 
 
-def test_pages_leave_a_slot_to_what_computes(core_home: Home) -> None:
-    """Pages of 1,000 portfolios take half an hour: such runs are begun one at a time, and after all others."""
-    (request,) = reports.evaluate(core_home.environment(), None).run_requests or ()
+LATER = datetime.now(UTC) + timedelta(hours=1)  # than what a fixture computed
+
+
+def _ask(home: Home, cursor: str | None, now: datetime = LATER) -> dg.SensorResult:
+    with home.instance() as instance:
+        return reports.evaluate(instance, home.environment(), cursor, now)
+
+
+def test_pages_wait_for_what_computes(core_home: Home) -> None:
+    """Promise: no page takes the place of a run that computes rows, in progress or about to follow one that ended."""
+    config = {"ops": {"daily_prices": {"config": {"keys": ["AMD"]}}}}
     with core_home.instance() as instance:
-        queue = instance.get_concurrency_config().run_queue_config
-    assert queue
-    limits = [limit for limit in queue.tag_concurrency_limits if request.tags.get(limit["key"]) == limit["value"]]
-    assert [limit["limit"] for limit in limits] == [1]
-    assert queue.max_concurrent_runs > 1
-    assert int(request.tags["dagster/priority"]) < 0
+        run = dg.DagsterRun(
+            "symbol_block",
+            run_config=config,
+            asset_selection=frozenset([dg.AssetKey("daily_prices")]),
+            status=dg.DagsterRunStatus.STARTING,
+        )
+        instance.add_run(run)
+        assert not _ask(core_home, None).run_requests
+        instance.report_run_canceled(run)
+    assert not _ask(core_home, None, datetime.now(UTC)).run_requests
+    (request,) = _ask(core_home, None).run_requests or ()
+    assert int(request.tags["dagster/priority"]) < 0  # of a run that computes and comes after it
+
+
+def test_pages_are_made_few_at_a_time(core_home: Home) -> None:
+    """Promise: 1,000 pages take half an hour; what computes waits for some of them at most, and none is left out."""
+    services = core_home.environment()
+    with services.database.write() as connection:
+        (row,) = connection.execute(
+            sa.select(portfolio_volatility).order_by(portfolio_volatility.c.session).limit(1)
+        ).mappings()
+        for i in range(30):
+            portfolios.store(connection, f"book-{i:02}", [lot("AAPL", 1)], None, LAST)
+        made = portfolios.load(connection)
+        copies = [{**row, "portfolio_id": one.id} for one in made if one.name != "core"]
+        connection.execute(sa.insert(portfolio_volatility), copies)
+    first = _ask(core_home, None)
+    second = _ask(core_home, first.cursor)
+    told = [
+        request.run_config["ops"]["portfolio_report"]["config"]["portfolios"]
+        for asked in (first, second)
+        for request in asked.run_requests or ()
+    ]
+    assert [len(names) for names in told] == [20, 11]
+    assert sorted(name for names in told for name in names) == sorted(one.name for one in made)
+    with core_home.instance() as instance:
+        instance.add_run(dg.DagsterRun(reports.NAME, status=dg.DagsterRunStatus.STARTED))
+    assert not _ask(core_home, None).run_requests  # one run after the other
 
 
 def test_the_sensor_asks_once_for_each_new_row(core_home: Home) -> None:
     """Promise: one run for all portfolios with new rows; each partition tells its page, numbers and charts."""
     services = core_home.environment()
-    asked = reports.evaluate(services, None)
+    asked = _ask(core_home, None)
     (request,) = asked.run_requests or ()
-    assert reports.evaluate(services, asked.cursor).run_requests == []
+    assert _ask(core_home, asked.cursor).run_requests == []
     with core_home.instance() as instance:
         run = build_defs(services).resolve_job_def(reports.NAME)
         done = run.execute_in_process(
@@ -322,7 +363,29 @@ def test_the_sensor_asks_once_for_each_new_row(core_home: Home) -> None:
     assert len(png) < 60_000
     with services.database.write() as connection:
         connection.execute(sa.update(portfolio_volatility).values(computed_at=datetime(2030, 1, 1)))  # noqa: DTZ001
-    assert len(reports.evaluate(services, asked.cursor).run_requests or ()) == 1
+    assert len(_ask(core_home, asked.cursor).run_requests or ()) == 1
+
+
+SENSORS = """{ sensorsOrError(repositorySelector: {
+    repositoryName: "__repository__", repositoryLocationName: "sigma_dagster"}) {
+        ... on Sensors { results { id name sensorState { status } } } } }"""
+STOP = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
+
+
+def test_pages_are_switched_off_in_the_ui(core_home: Home) -> None:
+    """Promise: whoever stops the sensor on the page Automation has it stopped after a restart too; the other goes
+    on, and the server gives pages of stored rows as before."""
+    with asked_here(core_home) as ask:
+        found = {one["name"]: one for one in ask(SENSORS)["sensorsOrError"]["results"]}
+        assert found["portfolio_reports"]["sensorState"]["status"] == "RUNNING"
+        told = ask(STOP, id=found["portfolio_reports"]["id"])
+        assert told["stopSensor"]["__typename"] == "StopSensorMutationResult"
+    with asked_here(core_home) as ask:  # started again
+        states = {one["name"]: one["sensorState"]["status"] for one in ask(SENSORS)["sensorsOrError"]["results"]}
+    assert (states["portfolio_reports"], states["new_portfolio"]) == ("STOPPED", "RUNNING")
+    with core_home.instance() as instance:
+        assert not instance.get_materialized_partitions(dg.AssetKey("portfolio_report"))
+    assert "core" in StoredReporter(core_home.environment()).page("core")
 
 
 def test_a_page_is_materialized_in_the_ui(core_home: Home) -> None:

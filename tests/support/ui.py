@@ -15,6 +15,9 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 from benchmarks import web
+from sigma_dagster.definitions import services_of
+from sigma_dagster.orchestration.instance import open_instance
+from sigma_dagster.settings import Settings
 from tests.support.home import ROOT, Home
 
 
@@ -49,9 +52,12 @@ def asked_here(home: Home, **settings: str) -> Iterator[Callable[..., Any]]:
 
     variables = {**home.variables, "SIGMA_HOME": str(home.path)}
     variables |= {f"SIGMA_{name.upper()}": value for name, value in settings.items()}
-    with pytest.MonkeyPatch.context() as patch, home.instance() as instance, ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for name, value in variables.items():
             patch.setenv(name, value)
+        made = Settings.from_environment(variables)
+        instance = stack.enter_context(open_instance(made))
+        stack.callback(lambda: services_of(made).database.engine.dispose())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Dagster's server uses what Dagster deprecates
             process = stack.enter_context(WorkspaceProcessContext(instance, _InThisProcess()))

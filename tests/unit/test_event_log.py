@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time as clock
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from resources.dagster_storage.event_log import (
     SqliteEventLog,
     record_materializations,
 )
+from resources.dagster_storage.tables import EVENTS
 
 Type = dg.DagsterEventType
 PRICES, BETAS, REPORT = dg.AssetKey("daily_prices"), dg.AssetKey(["risk", "betas"]), dg.AssetKey("report")
@@ -498,3 +500,40 @@ def test_a_storage_switches_batching_on_for_its_process(
     storage = make("SqliteEventLog")
     assert os.environ["DAGSTER_EVENT_BATCH_SIZE"] == str(BATCH_SIZE)
     assert storage.supports_partition_subset_in_asset_materialization_planned_events
+
+
+# --- connections of Postgres ----------------------------------------------------------------------------------------
+
+
+def _connection(storage: SqlEventLogStorage) -> int:
+    with storage.index_connection() as conn:
+        return int(conn.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def test_a_connection_is_kept_and_one_that_the_server_ended_is_made_anew(
+    make: Callable[[str], BatchedEventLogStorage],
+) -> None:
+    """A run executes 150 statements: each had a connection of its own. Disposed of, none is left open."""
+    storage, other = make("PostgresEventLog"), make("PostgresEventLog")
+    first = _connection(storage)
+    assert {_connection(storage) for _ in range(5)} == {first}
+    with other.index_connection() as conn:
+        conn.execute(sa.select(sa.func.pg_terminate_backend(first)))
+    again = _connection(storage)
+    assert again != first
+    storage.dispose()
+    with other.index_connection() as conn:
+        open_now = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid").bindparams(pid=again)
+        deadline = clock.monotonic() + 30
+        while conn.execute(open_now).scalar_one():
+            assert clock.monotonic() < deadline
+            clock.sleep(0.05)
+
+
+def test_tables_are_as_new_as_our_storages_say(storage: BatchedEventLogStorage) -> None:
+    """Dagster asks which tables and columns are there; ours answers without a look, and Dagster's look agrees."""
+    with storage.index_connection() as conn:
+        tables, columns = sa.inspect(conn).get_table_names(), sa.inspect(conn).get_columns("asset_keys")
+    assert {name for name in EVENTS.metadata.tables if storage.has_table(name)} <= set(tables)
+    assert not storage.has_table("no_such_table")
+    assert storage.has_asset_key_index_cols() == ("last_materialization_timestamp" in {c["name"] for c in columns})

@@ -1,7 +1,9 @@
 """The sensor, evaluated without its daemon: what it asks for, what it does not ask for, and the reason it gives."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -42,10 +44,10 @@ class Sensor:
     cursor: str | None = None
     memory: Memory = field(default_factory=Memory)
 
-    def tick(self, now: datetime | None = None) -> dg.SensorResult:
+    def tick(self, now: datetime | None = None, patience: float = 0.0) -> dg.SensorResult:
         """Evaluate it as the daemon does, the cursor of the last time given back."""
         context = dg.build_sensor_context(instance=self.instance, definitions=self.defs, cursor=self.cursor)
-        result = evaluate(context, self.services, now or datetime.now(UTC), self.memory)
+        result = evaluate(context, self.services, now or datetime.now(UTC), self.memory, patience=patience)
         self.cursor = result.cursor or self.cursor
         return result
 
@@ -298,6 +300,18 @@ def test_what_a_run_in_progress_covers_is_not_asked_for_again(sensor: Sensor) ->
     assert reason(sensor.tick()) == f"6 proxies 2022-12-21..2022-12-28: run {run.run_id[:8]} is in progress"
     sensor.instance.report_run_canceled(run)
     assert reason(sensor.tick()).endswith(f": run {run.run_id[:8]} was ended less than 5 minutes ago")
+
+
+def test_what_follows_a_run_is_asked_for_when_it_ends(core: Sensor) -> None:
+    """The tick that finds a run in progress waits for its end, and asks at once for what the run did not do."""
+    core.delete(symbol_volatility, symbol_volatility.c.symbol == "KO")
+    run = core.submit((core.tick().run_requests or ())[0])
+    core.delete(factor_exposure, factor_exposure.c.symbol == "JPM")
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(lambda: (time.sleep(1), core.instance.report_run_failed(run)))
+        result = core.tick(patience=60.0)
+        assert ended.done()
+    assert asked(result) == [{"factor_exposures": ["JPM"], "symbol_volatility": ["KO"]}]
 
 
 def test_other_symbols_do_not_wait_for_a_run_in_progress(core_home: Home) -> None:
