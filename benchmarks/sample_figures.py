@@ -95,6 +95,7 @@ def split_table() -> list[str]:
     return [*lines, *(_row(kind, *_best_bold(list(split_losses(kind).values()), 3)) for kind in KINDS)]
 
 
+@cache
 def split_losses(kind: str) -> dict[str, float]:
     """Mean QLIKE by method, of random books of a kind at every month-end of the sample with 21 sessions after it."""
     losses: dict[str, list[FloatArray]] = {}
@@ -121,6 +122,7 @@ def ratio_table() -> list[str]:
     return [*lines, *(_row(kind, *map(_middle, ratios(kind))) for kind in KINDS)]
 
 
+@cache
 def ratios(kind: str) -> tuple[FloatArray, FloatArray]:
     """Split by realized variance, as if independent and by the book's own residuals."""
     old, new = [], []
@@ -184,6 +186,7 @@ def coverage_table() -> list[str]:
     return lines
 
 
+@cache
 def exceeded(kind: str) -> tuple[DateArray, dict[str, BoolArray]]:
     """(D,) sessions, and by method (D, books) whether more was lost than the value at risk of the day before."""
     rng = np.random.default_rng(1)

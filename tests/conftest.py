@@ -8,6 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Two processes of tests share two cores, and the threads of OpenBLAS would only wait in turns. It reads this when it is
+# loaded; what the tests start decides for itself.
+with pytest.MonkeyPatch.context() as environment:
+    environment.setenv("OPENBLAS_NUM_THREADS", os.environ.get("OPENBLAS_NUM_THREADS", "1"))
+    import scipy.linalg  # noqa: F401
+
 import sqlalchemy as sa
 from filelock import FileLock
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -24,8 +31,9 @@ pytest_plugins = ["tests.conftest_postgres", "tests.conftest_sources"]
 SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: let no garbage collection look at it again. `Home.sigma_here` collects each time."""
+@pytest.fixture(autouse=True, scope="module")
+def _what_was_imported_stays() -> None:
+    """Let no garbage collection look at it again. `Home.sigma_here` collects each time."""
     gc.collect()
     gc.freeze()
 
