@@ -72,6 +72,12 @@ def core_home(tmp_path: Path, prepared_core: Path) -> Home:
 
 
 @pytest.fixture
+def other_core_home(tmp_path: Path, prepared_core: Path) -> Home:
+    """A second one, to compare with what never happened there."""
+    return _copy(prepared_core, tmp_path / "other", SMALL)
+
+
+@pytest.fixture
 def full_home(tmp_path: Path, prepared_full: Path) -> Home:
     """A home of its own with `core` and then `growth` onboarded at all 365 sessions."""
     return _copy(prepared_full, tmp_path / "sigma", {})

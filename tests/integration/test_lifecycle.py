@@ -67,13 +67,13 @@ CASH = [lot("AAPL"), lot("USD", 5_000, price=1.0, asset_class="cash")]
     ],
 )
 def test_an_edit_computes_exactly_the_portfolio_rows_that_depend_on_it(
-    home: Home, other_home: Home, before: list[Lot], after: list[Lot], sessions: list[str]
+    core_home: Home, other_core_home: Home, before: list[Lot], after: list[Lot], sessions: list[str]
 ) -> None:
     """0 calls, 0 regressions, no symbol row touched; the rows are those of a home that never knew the old lots."""
-    assert edited(home, before, after) == sessions
-    other_home.onboard(after)
+    assert edited(core_home, before, after) == sessions
+    other_core_home.onboard(after)
     for table in PORTFOLIO_TABLES:
-        assert_same(home.numbers(table), other_home.numbers(table), 1e-12)
+        assert_same(core_home.numbers(table, "book"), other_core_home.numbers(table, "book"), 1e-12)
 
 
 def test_an_edit_of_a_symbol_listed_after_its_entry_changes_the_rows_before_its_first_price(home: Home) -> None:
@@ -87,12 +87,12 @@ def test_an_edit_of_a_symbol_listed_after_its_entry_changes_the_rows_before_its_
     assert computed(home) == SESSIONS[:4]
 
 
-def test_equity_changes_every_row(home: Home) -> None:
+def test_equity_changes_every_row(core_home: Home) -> None:
     """Weights are shares of it: no row of before stands."""
-    home.onboard(PUBLIC)
-    date_back(home)
-    home.onboard(PUBLIC, equity=50_000.0)
-    assert computed(home) == SESSIONS
+    core_home.onboard(PUBLIC)
+    date_back(core_home)
+    core_home.onboard(PUBLIC, equity=50_000.0)
+    assert computed(core_home) == SESSIONS
 
 
 def test_cash_is_in_net_and_not_in_gross_and_never_a_partition(home: Home) -> None:

@@ -146,7 +146,7 @@ def test_who_asks_for_what_a_run_computes_is_told_which_run(core_home: Home, par
     assert process.wait(60) == 0
     assert asked.returncode == 2
     assert f"run {run_id[:8]} computes it now; ask again when it is done" in asked.stderr
-    assert "computes it now" not in core_home.sigma("show", "new").stderr
+    assert "computes it now" not in core_home.sigma_here("show", "new").stderr
 
 
 def test_a_dead_run_is_found_at_once(core_home: Home, parts: Parts, tmp_path: Path) -> None:

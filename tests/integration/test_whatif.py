@@ -49,19 +49,23 @@ def same(one: Any, other: Any, path: str = "") -> None:
 @pytest.mark.parametrize(
     "quantities", [(100, 200, 50), (-100, -200, -50), (100, -200, 50)], ids=["long", "short", "mixed"]
 )
-def test_it_equals_onboarding_the_changed_book(home: Home, quantities: tuple[int, int, int]) -> None:
-    """Promise: `after` is what `sigma show --json` says of the changed book once it is onboarded, to 1e-12."""
+def test_it_equals_onboarding_the_changed_book(core_home: Home, quantities: tuple[int, int, int]) -> None:
+    """Promise: `after` is what `sigma show --json` says of the changed book once it is onboarded, to 1e-12.
+
+    The rows of MSFT are there from another book.
+    """
     aapl, ko, xom = quantities
     book = [lot("AAPL", aapl), lot("KO", ko), lot("XOM", xom)]
-    home.onboard(book, "book")
-    home.onboard([lot("MSFT")], "other")
-    before = home.rows()
-    asked = home.sigma_here("whatif", "book", "--trade", "MSFT=+50", "--trade", "KO=-20", "--close", "XOM", "--json")
+    core_home.onboard(book, "book")
+    before = core_home.rows()
+    asked = core_home.sigma_here(
+        "whatif", "book", "--trade", "MSFT=+50", "--trade", "KO=-20", "--close", "XOM", "--json"
+    )
     assert asked.returncode == 0, asked.stderr
-    assert home.rows() == before
+    assert core_home.rows() == before
     answer = json.loads(asked.stdout)
     assert answer.keys() == {"before", "after"}
-    assert answer["before"] == json.loads(home.sigma_here("show", "book", "--json").stdout)
+    assert answer["before"] == json.loads(core_home.sigma_here("show", "book", "--json").stdout)
     day = "2022-12-28"
     changed = [
         *book[:2],
@@ -69,8 +73,8 @@ def test_it_equals_onboarding_the_changed_book(home: Home, quantities: tuple[int
         lot("MSFT", 50, entry=day),
         lot("KO", -20, entry=day),
     ]
-    home.onboard(changed, "book")
-    same(answer["after"], json.loads(home.sigma_here("show", "book", "--json").stdout))
+    core_home.onboard(changed, "book")
+    same(answer["after"], json.loads(core_home.sigma_here("show", "book", "--json").stdout))
 
 
 def test_it_rests_on_stored_rows(core_home: Home) -> None:
