@@ -31,9 +31,8 @@ pytest_plugins = ["tests.conftest_postgres", "tests.conftest_sources"]
 SMALL = {"SIGMA_HISTORY_SESSIONS": "5", "SIGMA_START_DATE": "2022-12-01"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _what_was_imported_stays() -> None:
-    """Let no garbage collection look at it again. `Home.sigma_here` collects each time."""
+def pytest_collection_finish() -> None:
+    """What was imported stays: let no garbage collection look at it again. `Home.sigma_here` collects each time."""
     gc.collect()
     gc.freeze()
 
