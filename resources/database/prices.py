@@ -386,9 +386,10 @@ class _Window:
 
 
 class Reader:
-    """Reads the prices that several results rest on once, as long as they stay what they are: one for each process.
+    """Reads the prices that several results rest on once, as long as they stay what they are.
 
     It keeps those of one range of sessions, of all symbols that were asked for: the blocks of a new session share it.
+    For a run, or for those of one command: a symbol that is renamed may come back with the revision that it had.
     """
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from resources import calendar
 from resources.database import portfolios
@@ -37,6 +38,30 @@ def assert_equal_numbers(home: Home, other: Home, book: str) -> None:
 def sessions_of(home: Home, table: str, symbol: str) -> list[str]:
     where = "portfolio_id = (SELECT id FROM portfolio WHERE name = ?)" if "portfolio" in table else "symbol = ?"
     return [day for (day,) in home.query(f"SELECT session FROM {table} WHERE {where} ORDER BY session", symbol)]  # noqa: S608
+
+
+# --- how often it is planned
+
+
+def test_what_comes_as_planned_is_not_planned_again_in_between(home: Home) -> None:
+    """Proxies, symbols and portfolios run after each other by one plan, and a second one finds that nothing is missing;
+    a late session is other work for what rests on it, which is planned before it is run."""
+    assert plans(home, LiveSource(without("AMD", lambda day: day == LAST))) == 3
+    assert not [text for text in home.said if "portfolio" in text and "2022-12-28" in text]
+    assert plans(home, LiveSource()) == 2
+    assert home.numbers("portfolio_volatility", "pair")[-1]["session"] == "2022-12-28"
+
+
+def plans(home: Home, source: LiveSource) -> int:
+    """Onboard a pair, and count the plans: only they ask which proxies models ever had."""
+    services, home.said = home.environment(source), []
+    asked: list[str] = []
+    sa.event.listen(services.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    with services.database.write() as connection:
+        portfolios.store(connection, "pair", lots("AAPL AMD"), None, LAST)
+    compute(services, ["pair"], LAST, say=home.said.append)
+    services.database.engine.dispose()
+    return sum("SELECT DISTINCT factor_model_proxy" in text for text in asked)
 
 
 # --- late
