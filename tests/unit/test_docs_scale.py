@@ -27,11 +27,11 @@ def test_the_committed_rows_have_a_step_of_a_known_size(row: dict[str, Any]) -> 
 
 
 def test_what_is_said_of_the_goals_was_measured() -> None:
-    """Memory below 1 GB and the later ticks of the sensor below half a second are met; ten seconds are not."""
-    largest = [row for row in ROWS if row["symbols"] == max(scale.SIZES)]
-    assert {row["database"] for row in largest} == {"sqlite", "postgres"}
+    """Memory below 1 GB and later ticks of the sensor below half a second are met; ten seconds are, on Postgres."""
     assert max(row["peak_mb"] for row in ROWS) < 1000
     assert max(row["stages"]["later"] for row in ROWS if row["step"] == "sensor_idle") < 0.5
-    seconds = [row["cpu_seconds"] for row in largest if row["step"] == "next_session"]
-    assert min(seconds) > 10
-    assert "**The memory is met, the seconds are not**" in DOCUMENT
+    sessions = [row for row in ROWS if row["symbols"] == max(scale.SIZES) and row["step"] == "next_session"]
+    seconds = {row["database"]: row["cpu_seconds"] for row in sessions}
+    assert seconds["postgres"] < 10 < seconds["sqlite"]
+    assert f"{seconds['postgres']:.1f} and\n{seconds['sqlite']:.1f} CPU seconds" in DOCUMENT
+    assert "**The seconds are met on Postgres and missed on SQLite**" in DOCUMENT
