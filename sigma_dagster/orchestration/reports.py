@@ -25,6 +25,9 @@ _AT_ONCE = 20
 _NAMED = 3
 #: From the end of the symbols' runs to the request of the portfolios' it takes a tick of the other sensor.
 _PAUSE = timedelta(seconds=10)
+#: After a start no pages are made at first: what computes goes before, and whoever ends `sigma dev` at once would find
+#: on the terminal that a run was ended while it imported.
+_AT_FIRST = timedelta(seconds=30)
 
 
 def job() -> UnresolvedAssetJobDefinition:
@@ -39,6 +42,7 @@ def job() -> UnresolvedAssetJobDefinition:
 
 def sensor(services: Services, of_reports: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """Make the sensor."""
+    began = datetime.now(UTC)
 
     @dg.sensor(
         name=NAME,
@@ -48,7 +52,10 @@ def sensor(services: Services, of_reports: UnresolvedAssetJobDefinition) -> dg.S
         description="Requests runs for portfolios whose newest row is new, one at a time, when nothing is computed.",
     )
     def portfolio_reports(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return evaluate(context.instance, services, context.cursor, datetime.now(UTC))
+        now = datetime.now(UTC)
+        if now - began < _AT_FIRST:
+            return dg.SensorResult(skip_reason="Waits: it has only just been started", cursor=context.cursor)
+        return evaluate(context.instance, services, context.cursor, now)
 
     return portfolio_reports
 

@@ -313,6 +313,18 @@ def test_pages_wait_for_what_computes(core_home: Home) -> None:
     assert int(request.tags["dagster/priority"]) < 0  # of a run that computes and comes after it
 
 
+def test_no_page_is_made_right_after_a_start(core_home: Home) -> None:
+    """Promise: whoever starts the UI and ends it again ends no run of pages, which would say so on the terminal."""
+    with core_home.instance() as instance:
+        defs = build_defs(core_home.environment())
+        (sensor,) = [one for one in defs.sensors or () if one.name == reports.NAME]
+        context = dg.build_sensor_context(instance=instance, definitions=defs)
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    assert not result.run_requests
+    assert _ask(core_home, None, datetime.now(UTC) + timedelta(seconds=30)).run_requests
+
+
 def test_pages_are_made_few_at_a_time(core_home: Home) -> None:
     """Promise: 1,000 pages take half an hour; what computes waits for some of them at most, and none is left out."""
     services = core_home.environment()
