@@ -148,7 +148,10 @@ class WorkPlan:
     def _split(self, dimension: str) -> Iterator[Block]:
         steps = [self._step(asset) for asset in of_dimension(dimension)]
         every = tuple(dict.fromkeys(key for step in steps for key in step.keys))
-        most = self._most_keys(dimension, steps) if every else 1
+        if not every:
+            return
+        first, last = self._span(dimension, [step for step in steps if step.keys])
+        most = _most_keys(self.max_keys, sum(first <= day <= last for day in self.exposures.sessions))
         for keys in (every[start : start + most] for start in range(0, len(every), most)):
             part = set(keys)
             named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
@@ -156,10 +159,6 @@ class WorkPlan:
             # What was found stored is reported once.
             steps = [replace(step, cached_keys=0, cached_rows=0) for step in steps]
             yield Block(dimension, keys, *self._span(dimension, due), due, self.completed or self.as_of)
-
-    def _most_keys(self, dimension: str, steps: Sequence[Step]) -> int:
-        first, last = self._span(dimension, [step for step in steps if step.keys])
-        return _most_keys(self.max_keys, sum(first <= day <= last for day in self.exposures.sessions))
 
     def _step(self, asset: Asset) -> Step:
         """Ask an asset for the missing cells, and say what the keys left out have already."""
