@@ -10,11 +10,12 @@ Built on internals of Dagster 1.13: docs/event-log.md says which, and why.
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import dagster as dg
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
+from dagster._core.definitions.partitions.utils.multi import MULTIPARTITION_KEY_DELIMITER
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorage
@@ -65,6 +67,9 @@ class BatchedEventLogStorage(SqlEventLogStorage):
     Dagster stores a batch that raises once more, one event at a time: half a batch would be stored twice.
     Both of Dagster's switches for batches are on in every process that makes one of these.
     """
+
+    #: The database's function that finds a text in another.
+    _position: ClassVar[Callable[..., sa.Function[int]]]
 
     def __init__(self, *args: Any, **kwargs: Any):
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
@@ -104,12 +109,12 @@ class BatchedEventLogStorage(SqlEventLogStorage):
         """
         columns = self._event_to_row(template)
         packed = PackedMaterializations(template, tags)
-        rows = []
-        for partition, metadata in partitions:
-            text = packed.text(partition, metadata)
-            of_all = {**columns, "event": text, "partition": str(partition)}
-            rows.append(_Row(of_all, {**tags, **dimension_tags(partition)}))
-        self._store_rows(rows, once=once)
+        rows = [
+            _Row({**columns, "event": packed.text(partition, metadata), "partition": str(partition)}, {})
+            for partition, metadata in partitions
+        ]
+        common = {name: sa.literal(value) for name, value in tags.items()}
+        self._store_rows(rows, common_tags=common | self._dimension_tags(partitions[0][0]), once=once)
 
     def forget_materializations(
         self, asset_key: dg.AssetKey, partitions: Sequence[str], before: int | None = None
@@ -218,7 +223,13 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                 rows.append(_Row(columns, event.tags or {} if event.asset_materialization else {}))
         return rows
 
-    def _store_rows(self, rows: Sequence[_Row], *, once: bool = False) -> None:
+    def _store_rows(
+        self,
+        rows: Sequence[_Row],
+        *,
+        common_tags: Mapping[str, sa.ColumnElement[str]] = MappingProxyType({}),
+        once: bool = False,
+    ) -> None:
         if not rows:
             return
         with self.index_transaction() as conn:
@@ -235,6 +246,8 @@ class BatchedEventLogStorage(SqlEventLogStorage):
             tags = list(self._tag_rows(rows, event_ids))
             if tags:
                 conn.execute(AssetEventTagsTable.insert(), tags)
+            if common_tags:
+                self._tag(conn, rows[0], event_ids, common_tags)
             for i in last_of_asset.values():
                 event = deserialize_value(rows[i].columns["event"], dg.EventLogEntry)
                 self._store_asset_event(conn, event, event_ids[i])
@@ -266,6 +279,25 @@ class BatchedEventLogStorage(SqlEventLogStorage):
                     "event_timestamp": row.columns["timestamp"],
                 }
 
+    def _tag(
+        self, conn: Connection, one: _Row, event_ids: Sequence[int], tags: Mapping[str, sa.ColumnElement[str]]
+    ) -> None:
+        """Index the tags of materializations of one asset and run, which have all of them: a statement for each tag."""
+        events, tag = SqlEventLogStorageTable.c, AssetEventTagsTable.c
+        same = (events[name] == one.columns[name] for name in ("run_id", "asset_key", "dagster_event_type"))
+        of_all = (events.id.between(event_ids[0], event_ids[-1]), *same)
+        for name in sorted(self.get_asset_tags_to_index(set(tags))):
+            rows = sa.select(events.id, events.asset_key, sa.literal(name), tags[name], events.timestamp).where(*of_all)
+            columns = [tag.event_id, tag.asset_key, tag.key, tag.value, tag.event_timestamp]
+            conn.execute(AssetEventTagsTable.insert().from_select(columns, rows))
+
+    def _dimension_tags(self, partition: str) -> dict[str, sa.ColumnElement[str]]:
+        """Give the tags of dimensions, whose values stand on either side of the delimiter in the key."""
+        key = SqlEventLogStorageTable.c.partition
+        delimiter = self._position(key, sa.literal(MULTIPARTITION_KEY_DELIMITER))
+        values = sa.func.substr(key, 1, delimiter - 1), sa.func.substr(key, delimiter + 1)
+        return dict(zip(dimension_tags(partition), values, strict=False))
+
     def _begin_writing(self, conn: Connection, asset_keys: Sequence[str]) -> None:
         """See to it that the events of an asset become visible in the order of their ids, and nobody else writes some.
 
@@ -291,6 +323,8 @@ def _planned_partitions(event: dg.EventLogEntry) -> Sequence[str]:
 
 class SqliteEventLog(CurrentTables, BatchedEventLogStorage, KeptEngine, ConsolidatedSqliteEventLogStorage):
     """The event log in one SQLite file, where Dagster's own default has one for all runs and one for each run."""
+
+    _position = sa.func.instr
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
         url = open_sqlite(Path(base_dir) / "event_log.db", EVENTS)

@@ -22,6 +22,8 @@ from resources.dagster_storage.tables import CurrentTables, KeptConnection, open
 class PostgresEventLog(CurrentTables, KeptConnection, BatchedEventLogStorage, PostgresEventLogStorage):
     """The event log in Postgres, configured like Dagster's own class."""
 
+    _position = sa.func.strpos
+
     def __init__(self, postgres_url: str, *args: Any, **kwargs: Any):
         super().__init__(open_postgres(postgres_url), *args, **kwargs)
 
