@@ -157,20 +157,24 @@ def doubtful_prices(connection: Connection, first: date, last: date) -> list[str
     that is the same for `EQUAL_CLOSES` sessions.
     """
     price = daily_price.c
-    before = [
-        sa.func.lag(price.close, n).over(partition_by=price.symbol, order_by=price.session).label(f"before_{n}")
-        for n in range(1, EQUAL_CLOSES)
-    ]
+    of_symbol: dict[str, Any] = {"partition_by": price.symbol, "order_by": price.session}
+    before = sa.func.lag(price.close).over(**of_symbol).label("before")
+    number = sa.func.row_number().over(**of_symbol).label("number")
     start = calendar.shift(calendar.session_on_or_after(first), -EQUAL_CLOSES)
-    known = sa.select(price.symbol, price.session, price.open, price.high, price.low, price.close, *before)
+    known = sa.select(price.symbol, price.session, price.open, price.high, price.low, price.close, before, number)
     # Symbol by symbol, as the table is ordered: by the index of sessions SQLite takes four times as long.
     rows = known.where(price.symbol.in_(sa.select(symbol.c.symbol)), price.session.between(start, last))
     row = rows.subquery().c
-    flat = sa.and_(*(row[name] == row.before_1 for name in ("open", "high", "low", "close")))
-    equal = sa.and_(*(row.close == row[f"before_{n}"] for n in range(1, EQUAL_CLOSES)))
-    query = sa.select(row.symbol, row.session, equal).where(row.session >= first, flat | equal)
-    found = connection.execute(query.order_by(row.symbol, row.session)).all()
-    moved = sa.select(row.session).where(row.close != row.before_1).distinct()
+    flat = sa.and_(*(row[name] == row.before for name in ("open", "high", "low")))
+    equal = sa.select(row.symbol, row.session, row.number, flat).where(row.close == row.before)
+    found: list[tuple[str, date, bool]] = []
+    end, closes = ("", 0), 1  # the row before, by symbol and number, and how many closes are the same up to it
+    for name, day, at, all_day in connection.execute(equal.order_by(row.symbol, row.session)):
+        closes = closes + 1 if end == (name, at - 1) else 2
+        end = (name, at)
+        if day >= first and (all_day or closes >= EQUAL_CLOSES):
+            found.append((name, day, closes >= EQUAL_CLOSES))
+    moved = sa.select(row.session).where(row.close != row.before).distinct()
     traded = set(connection.execute(moved).scalars()) if found else set()
     return [
         f"{name} {day} ({f'the same for {EQUAL_CLOSES} sessions' if same else 'the close before, all day'})"

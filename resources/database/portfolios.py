@@ -1,7 +1,7 @@
 """Portfolios and their lots: storing, editing, listing, and which symbols are held when."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -15,8 +15,7 @@ from resources.database.deletions import delete_results, note
 from resources.database.tables import portfolio, portfolio_factor_exposure, portfolio_volatility, symbol
 
 
-@dataclass(frozen=True, order=True)
-class Lot:
+class Lot(NamedTuple):
     """One purchase or short sale: active on the sessions d with `entry_date <= d < exit_date`."""
 
     symbol: str
@@ -108,7 +107,7 @@ def store(connection: Connection, name: str, lots: Sequence[Lot], equity: Equity
         connection.execute(sa.update(portfolio).where(portfolio.c.id == old.id).values(name=_NAMELESS))
     insert = sa.insert(portfolio).values(name=name, equity=wanted.equity).returning(portfolio.c.id)
     number = connection.execute(insert).scalar_one()
-    rows = [{**asdict(lot), "portfolio_id": number, "shares_as_of": shares_as_of} for lot in lots]
+    rows = [{**lot._asdict(), "portfolio_id": number, "shares_as_of": shares_as_of} for lot in lots]
     connection.execute(sa.insert(tables.lot), rows)
     if old:
         for table in _RESULTS:
@@ -144,7 +143,7 @@ def in_shares_of(connection: Connection, one: Portfolio, session: date) -> list[
 
     def adjusted(lot: Lot) -> Lot:
         ratio = ratios.get(lot.symbol, 1.0) if lot.asset_class == "public" else 1.0
-        return replace(lot, quantity=lot.quantity * ratio, entry_price=lot.entry_price / ratio)
+        return lot._replace(quantity=lot.quantity * ratio, entry_price=lot.entry_price / ratio)
 
     return [adjusted(lot) for lot in one.lots]
 

@@ -173,7 +173,7 @@ def traded(
             now = "short" if after < 0 else "long"
             notes.append(f"{symbol}: {side} {abs(quantity):g} of {abs(before):g} held: {now} {abs(after):g} after it")
     kept = tuple(
-        replace(lot, exit_date=session) if lot.symbol in leaving and lot.held_within(session, session) else lot
+        lot._replace(exit_date=session) if lot.symbol in leaving and lot.held_within(session, session) else lot
         for lot in one.lots
     )
     return replace(one, lots=(*kept, *lots)), notes

@@ -43,12 +43,12 @@ def settled(connection: Connection, name: str, holdings: Holdings, as_of: date) 
         if before:
             others.remove(before)
             kept.append(lot.symbol)
-            lots.append(replace(lot, **{column: getattr(before, column) for column in assumed}))
+            lots.append(lot._replace(**{column: getattr(before, column) for column in assumed}))
         else:
             new.append((lot, assumed))
             lots.append(lot)
     found = closes(connection, unpriced(replace(holdings, lots=tuple(lots))), as_of)
-    lots = [replace(lot, entry_price=found.get(lot, lot.entry_price)) for lot in lots]
+    lots = [lot._replace(entry_price=found.get(lot, lot.entry_price)) for lot in lots]
     past = _past(holdings, [lot for others in stored.values() for lot in others])
     return replace(
         holdings,
@@ -68,7 +68,7 @@ def _past(holdings: Holdings, others: Sequence[Lot]) -> list[Lot]:
     if not all(_DATE in assumed for assumed in holdings.assumed):
         return []
     day = holdings.lots[0].entry_date
-    return [replace(lot, exit_date=lot.exit_date or day) for lot in others if lot.exit_date or lot.entry_date < day]
+    return [lot._replace(exit_date=lot.exit_date or day) for lot in others if lot.exit_date or lot.entry_date < day]
 
 
 def unpriced(holdings: Holdings) -> list[Lot]:
