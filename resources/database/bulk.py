@@ -218,7 +218,7 @@ class _Rows:
         self, sessions: Sequence[date], keys: Sequence[Any], others: Collection[Any] | None
     ) -> dict[date, int]:
         """Count the rows of the keys; where all stored keys are known, by way of the others if these are fewer."""
-        # Those between are counted as well: sessions in a row are seldom with gaps, and naming each takes twice as long.
+        # What lies between two of them is counted as well: naming each takes twice as long, and gaps are rare.
         within_span = self.session.between(min(sessions), max(sessions))
         if others is None or len(others) >= len(keys):
             return self._counts(self.session, within_span, among(self.key, keys))
