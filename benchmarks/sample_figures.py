@@ -95,10 +95,29 @@ def split_table() -> list[str]:
     return [*lines, *(_row(kind, *_best_bold(list(split_losses(kind).values()), 3)) for kind in KINDS)]
 
 
-@cache
 def split_losses(kind: str) -> dict[str, float]:
     """Mean QLIKE by method, of random books of a kind at every month-end of the sample with 21 sessions after it."""
+    losses, _, _ = _split(kind)
+    return {name: float(np.mean(loss)) for name, loss in losses.items()}
+
+
+def ratio_table() -> list[str]:
+    """Variance of the split by realized variance, of random books: the range of the middle 98%."""
+    lines = [_row("books", "as if independent", "own residuals"), _row("---", "---:", "---:")]
+    return [*lines, *(_row(kind, *map(_middle, ratios(kind))) for kind in KINDS)]
+
+
+def ratios(kind: str) -> tuple[FloatArray, FloatArray]:
+    """Split by realized variance, as if independent and by the book's own residuals."""
+    _, old, new = _split(kind)
+    return np.concatenate(old), np.concatenate(new)
+
+
+@cache
+def _split(kind: str) -> tuple[dict[str, list[FloatArray]], list[FloatArray], list[FloatArray]]:
+    """What `split_losses` and `ratios` take together, book by book."""
     losses: dict[str, list[FloatArray]] = {}
+    old, new = [], []
     for found in _books(kind):
         known = found.ends + MONTH < len(found.returns)
         ahead = np.stack([_ahead(found, d) for d in np.flatnonzero(known)])
@@ -113,25 +132,10 @@ def split_losses(kind: str) -> dict[str, float]:
         }
         for name, variance in methods.items():
             losses.setdefault(name, []).append(_qlike(ahead, variance[known]))
-    return {name: float(np.mean(loss)) for name, loss in losses.items()}
-
-
-def ratio_table() -> list[str]:
-    """Variance of the split by realized variance, of random books: the range of the middle 98%."""
-    lines = [_row("books", "as if independent", "own residuals"), _row("---", "---:", "---:")]
-    return [*lines, *(_row(kind, *map(_middle, ratios(kind))) for kind in KINDS)]
-
-
-@cache
-def ratios(kind: str) -> tuple[FloatArray, FloatArray]:
-    """Split by realized variance, as if independent and by the book's own residuals."""
-    old, new = [], []
-    for found in _books(kind):
-        split, own = found.split, found.residuals.variance
         new.append(split.split_ratio)
         share = SESSIONS_A_YEAR * own / split.equal_weighted.vol**2
         old.append(split.split_ratio * (1 + (split.diversifiable_share - 1) * share))
-    return np.concatenate(old), np.concatenate(new)
+    return losses, old, new
 
 
 def _middle(ratios: FloatArray) -> str:

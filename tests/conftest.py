@@ -4,10 +4,16 @@ import gc
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Compiled once and kept in .venv (deploy/install.sh), whatever the caller's environment says: the tests' own modules, and
+# the project's, which every process that a test starts would compile anew.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+sys.dont_write_bytecode = False
 
 # Two processes of tests share two cores, and the threads of OpenBLAS would only wait in turns. It reads this when it is
 # loaded; what the tests start decides for itself.

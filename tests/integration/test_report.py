@@ -112,6 +112,12 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
+def core_page(read_home: Home) -> str:
+    """The page of `core`, drawn alone."""
+    return page.render(facts_of(read_home, "core"))
+
+
+@pytest.fixture(scope="module")
 def prices() -> pd.DataFrame:
     return pd.read_csv(SAMPLE, index_col="date")
 
@@ -134,19 +140,18 @@ def test_the_page_is_one_file_that_loads_nothing(read_home: Home, tmp_path: Path
     assert len(ids) == len(set(ids))
 
 
-def test_each_chart_has_a_name_and_the_page_its_sections(read_home: Home) -> None:
+def test_each_chart_has_a_name_and_the_page_its_sections(core_page: str) -> None:
     """Promise: charts are named for those who do not see them; the sections come in the order of a risk meeting."""
-    found = read(page.render(facts_of(read_home, "core")))
+    found = read(core_page)
     charts = [attributes["aria-label"] for tag, attributes in found.tags if tag == "svg"]
     assert {"factor exposures", "volatility", "returns and value at risk", "drawdown"} <= set(charts)
     sections = [attributes["id"] for tag, attributes in found.tags if tag == "section"]
     assert sections.index("how-much") < sections.index("from-what") < sections.index("unknown")
 
 
-def test_the_same_rows_make_the_same_page(read_home: Home) -> None:
+def test_the_same_rows_make_the_same_page(read_home: Home, core_page: str) -> None:
     """Promise: nothing on the page depends on when it is drawn."""
-    found = facts_of(read_home, "core")
-    assert page.render(found) == page.render(found)
+    assert page.render(facts_of(read_home, "core")) == core_page
 
 
 @pytest.mark.parametrize(
@@ -482,12 +487,11 @@ def test_the_server_s_page_has_the_user_s_scenarios(core_home: Home, tmp_path: P
     assert (status, "AAPL" in body) == (404, True)
 
 
-def test_pages_drawn_at_once_are_those_drawn_alone(read_home: Home) -> None:
+def test_pages_drawn_at_once_are_those_drawn_alone(read_home: Home, core_page: str) -> None:
     """Promise: the server draws in several threads, and matplotlib has one style for all of them."""
     found = facts_of(read_home, "core")
-    alone = page.render(found)
-    with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: page.render(found), range(8))) == {alone}
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(page.render, [found] * 3)) == {core_page}
 
 
 def test_a_name_of_our_own_kind_is_quoted_in_the_address() -> None:
@@ -513,10 +517,10 @@ def test_hostile_texts_are_shown_and_not_obeyed(core_home: Home) -> None:
 
 
 @pytest.mark.skipif(not find_browser(), reason="needs Chromium, which is not installed: apt-get install chromium")
-def test_a_real_browser_shows_it(read_home: Home, tmp_path: Path) -> None:
+def test_a_real_browser_shows_it(core_page: str, tmp_path: Path) -> None:
     """Promise: no complaint, no request but for the file; light and dark, 400 pixels wide, and printed."""
     file = tmp_path / "core.html"
-    file.write_text(page.render(facts_of(read_home, "core")), encoding="utf-8")
+    file.write_text(core_page, encoding="utf-8")
     with opened(find_browser() or "", "file://") as shown:
         shown.watch()
         shown.open(str(file), 1000, 900, until="How much")

@@ -1,12 +1,17 @@
-"""docs/numerics.md says what is computed, to the printed digits; docs/factor-models.md has models that are ours."""
+"""docs/numerics.md says what is computed, to the printed digits; docs/factor-models.md has models that are ours.
+
+What the method promises of random books is here too: the tables are of the same ones, which are measured once.
+"""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assets import model_file
 from assets.factor_models import BUILT_IN, SAMPLE_5, FactorModel
+from assets.numerics.value_at_risk import kupiec_band
 from benchmarks import sample_figures
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +24,32 @@ def test_the_tables_are_what_is_computed(table: str) -> None:
     """The figures in docs/numerics.md are those that the code gives."""
     computed = "\n".join(getattr(sample_figures, table)())
     assert f"\n\n{computed}\n\n" in DOCUMENT
+
+
+@pytest.mark.parametrize("kind", ["one industry", "pairs"])
+def test_the_split_of_narrow_books_is_what_they_realized(kind: str) -> None:
+    """Promise: 100 random pairs and one-industry books at every month end have a split ratio within 0.9 to 1.1."""
+    _, ratio = sample_figures.ratios(kind)
+    assert len(ratio) == 100 * 95
+    assert ((ratio > 0.9) & (ratio < 1.1)).all()
+
+
+def test_the_split_forecasts_as_well_as_the_books_own_series() -> None:
+    """Promise: over all kinds of books, QLIKE of the split of now is at most 1.05 times the forecast's."""
+    losses = [sample_figures.split_losses(kind) for kind in sample_figures.KINDS]
+    split, forecast = (np.mean([loss[name] for loss in losses]) for name in ("scaled to now", "forecast"))
+    assert split <= 1.05 * forecast
+    assert all(loss["scaled to now"] < loss["as if independent"] for loss in losses)
+
+
+@pytest.mark.parametrize("kind", ["long", "long and short"])
+def test_filtered_value_at_risk_is_exceeded_as_often_as_it_says(kind: str) -> None:
+    """Promise: filtered 99% VaR of 100 random books lies inside the 95% band of Kupiec's test for 95 of them."""
+    days, found = sample_figures.exceeded(kind)
+    low, high = kupiec_band(len(days), 0.01)
+    counts = found["filtered"].sum(axis=0)
+    assert counts.shape == (100,)
+    assert ((counts >= low) & (counts <= high)).sum() >= 95
 
 
 def test_the_forecast_meets_its_bound_and_the_years_it_loses_are_named() -> None:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from assets.numerics.regression import Fits, Quality, fit
 from assets.numerics.returns import simple_returns
-from assets.numerics.value_at_risk import kupiec_band
 from assets.numerics.volatility import volatility
-from benchmarks import sample_figures
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "resources" / "sources" / "data" / "sample_prices.csv.gz"
@@ -115,29 +113,3 @@ def test_the_forecast_beats_realized_volatility_and_ewma(sample: Sample) -> None
     losses = [qlike(vol) for vol in (found.forecast_vol_21d, found.ewma_vol, found.realized_vol_21d)]
     assert losses == pytest.approx([0.492, 0.556, 0.623], abs=0.005)
     assert losses[0] <= 0.50
-
-
-@pytest.mark.parametrize("kind", ["one industry", "pairs"])
-def test_the_split_of_narrow_books_is_what_they_realized(kind: str) -> None:
-    """Promise: 100 random pairs and one-industry books at every month end have a split ratio within 0.9 to 1.1."""
-    _, ratio = sample_figures.ratios(kind)
-    assert len(ratio) == 100 * 95
-    assert ((ratio > 0.9) & (ratio < 1.1)).all()
-
-
-def test_the_split_forecasts_as_well_as_the_books_own_series() -> None:
-    """Promise: over all kinds of books, QLIKE of the split of now is at most 1.05 times the forecast's."""
-    losses = [sample_figures.split_losses(kind) for kind in sample_figures.KINDS]
-    split, forecast = (np.mean([loss[name] for loss in losses]) for name in ("scaled to now", "forecast"))
-    assert split <= 1.05 * forecast
-    assert all(loss["scaled to now"] < loss["as if independent"] for loss in losses)
-
-
-@pytest.mark.parametrize("kind", ["long", "long and short"])
-def test_filtered_value_at_risk_is_exceeded_as_often_as_it_says(kind: str) -> None:
-    """Promise: filtered 99% VaR of 100 random books lies inside the 95% band of Kupiec's test for 95 of them."""
-    days, found = sample_figures.exceeded(kind)
-    low, high = kupiec_band(len(days), 0.01)
-    counts = found["filtered"].sum(axis=0)
-    assert counts.shape == (100,)
-    assert ((counts >= low) & (counts <= high)).sum() >= 95
