@@ -67,10 +67,22 @@ def _running(
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """End all of its processes at once; the runs among them too."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End all processes of its session at once; the runs among them too."""
+    for pid in living(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def living(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    listed = subprocess.run(["ps", "-Ao", "pid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
+    found = []
+    for pid, state in (line.split()[:2] for line in listed.stdout.splitlines()):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(pid)) == session and not state.startswith("Z"):
+                found.append(int(pid))
+    return found
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", port: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from assets.model_file import ModelFileError
@@ -77,7 +78,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
         return 1, str(error)
     if isinstance(error, BlockFailedError):
         return 1, f"{error}\nWhat was stored is kept; the same command finishes the rest."
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, (SQLAlchemyError, sqlite3.Error, psycopg2.Error)):
         return 1, _database(error)
     if isinstance(error, OSError):
         return 1, _file(error)
@@ -101,7 +102,7 @@ def _of_dagster(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in ("dagster", "dagster_postgres", "dagster_shared")
 
 
-def _database(error: SQLAlchemyError) -> str:
+def _database(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
     told = (str(cause).strip() or type(cause).__name__).splitlines()[0]
     if isinstance(cause, sqlite3.Error):
@@ -163,6 +164,10 @@ def _barred(settings: Settings) -> Path:
 def _file(error: OSError) -> str:
     what = error.filename or "file system"
     told = error.strerror or str(error)
+    home = Settings.from_environment(os.environ).home
+    elsewhere = bool(error.filename) and not Path(what).absolute().is_relative_to(home)
     if error.errno == errno.ENOSPC:
-        return f"{what}: {told}. Make room there, or give another SIGMA_HOME. {_KEPT}"
+        return f"{what}: {told}. Make room there{'' if elsewhere else ', or give another SIGMA_HOME'}. {_KEPT}"
+    if elsewhere:
+        return f"{what}: {told}. It must be a file that this user can read and write. {_KEPT}"
     return f"{what}: {told}. SIGMA_HOME must name a folder that this user can read and write. {_KEPT}"

@@ -33,9 +33,18 @@ def backup(settings: Settings, target: Path) -> dict[str, Any]:
     """
     if target.exists():
         raise BackupError(f"{target} is there already: give another name, or remove it")
+    if not target.absolute().parent.is_dir():
+        raise BackupError(f"{target}: {target.parent} is not a folder: make it, or give another name")
     domain, dagster = stores(settings)
     if domain.kind == "sqlite" and not domain.present:
         raise BackupError(f"{domain}: there is no database yet, so nothing to keep")
+    try:
+        return _write(domain, dagster, target)
+    except OSError as error:  # it names a file that was on its way
+        raise OSError(error.errno, error.strerror, str(target)) from None
+
+
+def _write(domain: Store, dagster: Store, target: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f".{target.name}.") as scratch:
         folder = Path(scratch)
         manifest = {
@@ -80,7 +89,8 @@ def _copy_of(store: Store, seen: Mapping[str, Any], folder: Path) -> dict[str, A
             **copies_postgres.copy(connection, own),
             "members": _digests(own),
         }
-    versions = {copies_sqlite.version(seen[name]) for name in store.present}
+    # The first release left its event log without a version.
+    versions = {version for name in store.present if (version := copies_sqlite.version(seen[name]))}
     if len(versions) > 1:
         raise BackupError(f"{store}: beside it are files of another release. Run: sigma db upgrade")
     for name in store.present:

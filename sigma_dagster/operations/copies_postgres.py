@@ -119,7 +119,7 @@ def load(
             with (folder / f"{name}.copy").open("rb") as file:
                 try:
                     cursor.copy_expert(f"COPY {_of(connection, name, tables[name])} FROM STDIN", file)
-                except psycopg2.DataError:
+                except (psycopg2.DataError, psycopg2.IntegrityError):
                     raise BackupError(f"{name}: the database refuses its rows; nothing was replaced") from None
     for name, last in sequences.items():
         if last is not None:

@@ -1,5 +1,7 @@
 """Copies of SQLite files while others write to them, and putting such copies in their place."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -32,9 +34,14 @@ def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def copy(seen: sqlite3.Connection, target: Path) -> None:
-    """Write what a snapshot sees to a new file."""
+    """Write what a snapshot sees to a new file; raises OSError when the disk is full."""
     with closing(sqlite3.connect(target)) as connection:
-        seen.backup(connection)
+        try:
+            seen.backup(connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
     keep_private(target)
 
 

@@ -19,6 +19,7 @@ from assets.shared.look_back import price_sessions
 from resources import calendar
 from resources.dagster_storage.event_log import forget_partitions_before
 from resources.database import home, tables
+from sigma_dagster.analysis.wording import counted
 from sigma_dagster.errors import PruneError
 from sigma_dagster.operations import copies_postgres, copies_sqlite
 from sigma_dagster.operations.stores import Store, stores
@@ -48,7 +49,8 @@ def prune(services: Services, keep: int, as_of: date) -> Pruned:
         begun = home.first_date(connection)
     if begun is None:
         raise PruneError("nothing is stored yet")
-    first = max(begun, calendar.last_sessions(keep, as_of)[0])
+    stored = calendar.sessions(begun, as_of)
+    first = stored[-keep] if keep < len(stored) else begun
     start = services.settings.start_date
     if start and start < first:
         raise PruneError(
@@ -59,7 +61,7 @@ def prune(services: Services, keep: int, as_of: date) -> Pruned:
     before = sum(map(_size, both))
     with open_instance(services.settings) as instance:
         if busy := instance.get_runs_count(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
-            raise PruneError(f"{busy} runs are in progress: prune when they have ended")
+            raise PruneError(f"in progress: {counted(busy, 'run')}; prune when none is")
         with services.database.write() as connection:
             rows = _drop_rows(connection, first)
             home.move_first_date(connection, first)

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from resources.dagster_storage import tables as dagster_tables
@@ -32,6 +33,27 @@ _MOST_MANIFEST = 2**20
 _CHUNK = 2**20
 
 
+class _Member(BaseModel, strict=True):
+    bytes: int
+    sha256: str
+
+
+class _Part(BaseModel, strict=True):
+    kind: Literal["sqlite", "postgresql"]
+    version: str
+    members: dict[str, _Member]
+    tables: dict[str, list[str]] = {}
+    sequences: dict[str, int | None] = {}
+
+
+class _Manifest(BaseModel, strict=True):
+    """What `backup` writes, as far as it is read here."""
+
+    made_at: str = Field(pattern=r"^[0-9T:+.-]+$")
+    domain: _Part
+    dagster: _Part
+
+
 def restore(settings: Settings, source: Path, *, replace: bool) -> dict[str, Any]:
     """Put what a file holds in the place of both databases; gives its manifest.
 
@@ -39,13 +61,18 @@ def restore(settings: Settings, source: Path, *, replace: bool) -> dict[str, Any
     mark (`Settings.restoring`) until the last database is in its place: an interrupted restore is seen by every
     command, and the same restore finishes it.
     """
+    if not source.is_file():
+        raise BackupError(f"{source}: there is no such file: give the name of one that sigma db backup wrote")
     targets = stores(settings)
     if not (replace or settings.restoring.exists()):
         _refuse_full(targets[0])
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.home, prefix=".restore.") as scratch:
         folder = Path(scratch)
-        manifest = _unpack(source, folder)
+        try:
+            manifest = _unpack(source, folder)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, error.filename or str(settings.home)) from None
         for store in targets:
             _check(store, manifest[store.name], folder / store.name, source)
         _replace(settings, targets, manifest, folder)
@@ -76,13 +103,13 @@ def _refuse_full(domain: Store) -> None:
 def _unpack(source: Path, folder: Path) -> dict[str, Any]:
     """Write the members to a folder, each held against its digest; raises BackupError, OSError."""
     try:
-        with tarfile.open(source) as tar:
+        with tarfile.open(source, "r:") as tar:
             manifest = _manifest(tar, source)
             for name in ("domain", "dagster"):
                 (folder / name).mkdir()
                 for member, told in manifest[name]["members"].items():
                     _extract(tar, f"{name}/{member}", folder / name / member, told, source)
-    except (tarfile.TarError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except (tarfile.TarError, EOFError, KeyError) as error:
         raise BackupError(f"{source}: not a whole backup of sigma ({error})") from None
     return manifest
 
@@ -94,10 +121,13 @@ def _manifest(tar: tarfile.TarFile, source: Path) -> dict[str, Any]:
         raise BackupError(f"{source}: not a backup of sigma")
     try:
         manifest = json.load(file)
+        if isinstance(manifest, dict) and manifest.get("format", FORMAT) != FORMAT:
+            raise BackupError(f"{source}: a backup in format {manifest['format']!r}; this release reads {FORMAT}")
+        _Manifest.model_validate(manifest)
+    except BackupError:
+        raise
     except ValueError:
         raise BackupError(f"{source}: not a backup of sigma") from None
-    if manifest.get("format") != FORMAT:
-        raise BackupError(f"{source}: a backup in format {manifest.get('format')}; this release reads {FORMAT}")
     return dict(manifest)
 
 
@@ -129,7 +159,9 @@ def _check(store: Store, told: Mapping[str, Any], folder: Path, source: Path) ->
         refusal = _refusal(store, told["version"], source)
         if refusal and not refusal.older:
             raise refusal
-    if store.files and not told["members"].keys() <= store.files.keys():
+    known = store.files.keys() if store.files else {f"{name}.copy" for name in told.get("tables", {})}
+    needs = set() if store.files and store.name == "dagster" else known  # a home may have no Dagster instance yet
+    if not needs <= told["members"].keys() <= known:
         raise BackupError(f"{source}: not a backup of sigma")
     for path in folder.iterdir() if store.files else ():
         if damage := copies_sqlite.damage(path):

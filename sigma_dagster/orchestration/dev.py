@@ -1,7 +1,8 @@
 """`dagster dev` with the guard before its web server. Run as a module, by `webserver.serve`.
 
 `dagster dev` starts the web server as `python -m dagster_webserver`; here the same is started by way of this module,
-which puts the guard and our pages before the application. Not here: what is refused (`guard`).
+which puts the guard and our pages before the application. When it ends, it starts no other code server. Not here: what
+is refused (`guard`).
 """
 
 import os
@@ -37,7 +38,24 @@ def _develop() -> None:
             parts = [parts[0], "-m", _MODULE, _SERVE, *parts[3:]]
         return start(parts, **more)
 
+    class Manager(dev.ProxyServerManager):  # type: ignore[misc]
+        """It restarts a code server that has ended; none once all of them were asked to end."""
+
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            managers.append(self)
+
+    managers: list[Any] = []
+    send = dev.send_ipc_shutdown_message
+
+    def send_last(pipe: int) -> None:
+        for manager in managers:
+            manager._ProxyServerManager__shutdown_event.set()
+        send(pipe)
+
     dev.open_ipc_subprocess = start_guarded
+    dev.ProxyServerManager = Manager
+    dev.send_ipc_shutdown_message = send_last
     import_module("dagster._cli").main()
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._daemon.auto_run_reexecution import event_log_consumer
 
 from sigma_dagster.errors import PortTakenError
+from sigma_dagster.orchestration import foreground
 from sigma_dagster.orchestration.instance import open_instance, prepare
 from sigma_dagster.services import Services
 from sigma_dagster.settings import PROJECT
@@ -42,8 +43,7 @@ def serve(services: Services, port: int) -> NoReturn:
     os.chdir(PROJECT)
     # At level info the sensor would write two lines every five seconds; the UI shows each of its ticks.
     options = ["-w", "workspace.yaml", "-h", HOST, "-p", str(port), "--log-level", "warning"]
-    command = [sys.executable, "-m", "sigma_dagster.orchestration.dev", "dev", *options]
-    os.execve(sys.executable, command, variables)  # noqa: S606 - no shell is wanted
+    foreground.become(["-m", "sigma_dagster.orchestration.dev", "dev", *options], variables)
 
 
 def begin_retries_now(instance: dg.DagsterInstance) -> None:

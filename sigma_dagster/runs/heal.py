@@ -34,6 +34,10 @@ from sigma_dagster.services import Services
 
 _AT_ONCE = 20
 _AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+#: Runs that may have left out records of their rows.
+DUE = dg.RunsFilter(
+    statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED], tags={DEFER_TAG: "true", **TO_RECONCILE}
+)
 #: Cells of a failed block that are shown as failed: about 2 s of the sensor's time.
 _MOST_FAILED = 20_000
 
@@ -47,10 +51,8 @@ def heal(instance: dg.DagsterInstance, graph: AssetGraph, services: Services) ->
     left = liveness.left_behind(services)
     for run_id in left:
         mark_dead(instance, run_id)
-    ended_badly = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    due = dg.RunsFilter(statuses=ended_badly, tags={DEFER_TAG: "true", **TO_RECONCILE})
     healed, later = [], set[str]()
-    while runs := [run for run in instance.get_runs(due, limit=_AT_ONCE + len(later)) if run.run_id not in later]:
+    while runs := [run for run in instance.get_runs(DUE, limit=_AT_ONCE + len(later)) if run.run_id not in later]:
         for run in runs:
             if block := block_of(run, instance):
                 if not record_stored(instance, graph, services, run, block):

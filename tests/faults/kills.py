@@ -136,7 +136,7 @@ def _kill_runs(home: Home, scratch: Scratch, chance: random.Random, found: Round
                 stage = chance.choice(STAGES)
                 point = Point(stage, chance.randint(1, 1 + scratch.points[stage] // _RUNS))
                 together = chance.random() < 0.3
-                file.write_text(json.dumps({"point": point, "all": together, "group": process.pid}))
+                file.write_text(json.dumps({"point": point, "all": together}))
                 while not reached.exists():
                     with suppress(TimeoutError):
                         wait_for(reached.exists, _PATIENCE, "a run dies")

@@ -63,7 +63,7 @@ def arm_run() -> None:
         except (FileNotFoundError, ValueError):  # none, or another process was there first
             return
         if told["all"]:
-            os.killpg(told["group"], signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)  # daemon, web server, code servers and runs are one group
         os.kill(os.getpid(), signal.SIGKILL)
 
     arm(reached)

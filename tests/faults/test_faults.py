@@ -166,6 +166,17 @@ def test_a_disk_that_is_full(on_sqlite: tuple[Homes, Scratch]) -> None:
         finish(home, scratch)
 
 
+def test_a_backup_on_a_full_disk(on_sqlite: tuple[Homes, Scratch]) -> None:
+    """It names its own file, and leaves none; the home that it is of is not what is full."""
+    homes, scratch = on_sqlite
+    with homes.new() as home, _disk(home.path.with_name("disk"), "600k") as disk:
+        assert home.sigma("onboard", scratch.books["one"]).returncode == 0
+        done = home.sigma("db", "backup", disk / "night.tar")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{disk}/night.tar: No space left on device. Make room there. ")
+        assert not list(disk.iterdir())
+
+
 @contextmanager
 def _disk(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()

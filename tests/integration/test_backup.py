@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import sqlite3
 import stat
 import tarfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,9 @@ BAD: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "format": (in_manifest(format=2), "format 2"),
     "newer": (in_manifest(domain__version="9999"), "newer release"),
     "kind": (in_manifest(domain__kind="postgresql"), "SIGMA_DATABASE_URL asks for sqlite"),
+    "time": (in_manifest(made_at=None), "not a backup"),
+    "version": (in_manifest(dagster__version=7), "not a backup"),
+    "nothing": (in_manifest(domain__members={}), "not a backup"),
     "other": (lambda members: members.__setitem__("manifest.json", b"[]"), "not a"),
     "outside": (in_manifest(domain__members={"../../evil": {"bytes": 1, "sha256": ""}}), "not a"),
 }
@@ -169,6 +174,46 @@ def test_a_bad_backup_changes_nothing(core_home: Home, tmp_path: Path, name: str
     assert core_home.rows() == before
     assert not [path for path in core_home.path.iterdir() if path.name.startswith((".restore", "restoring"))]
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_home_of_the_first_release_is_kept_before_its_upgrade(core_home: Home, tmp_path: Path) -> None:
+    """Its event log has no version: the copy that the refusal asks for is made, and restored it is upgraded."""
+    with closing(sqlite3.connect(core_home.path / "dagster/event_log/event_log.db")) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+    before = core_home.rows()
+    file = tmp_path / "old.tar"
+    assert core_home.sigma_here("db", "backup", file).returncode == 0
+    back = Home(tmp_path / "back", SMALL)
+    assert back.sigma_here("db", "restore", file).returncode == 0
+    assert back.sigma_here("db", "upgrade").returncode == 0
+    assert back.rows() == before
+    back.assert_records_are_rows()
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar", None])
+def test_no_backup_at_all_is_named(core_home: Home, tmp_path: Path, content: bytes | None) -> None:
+    """An empty file, another one, one that is not there: its name in one line, and not a word of SIGMA_HOME."""
+    file = tmp_path / "night.tar"
+    if content is not None:
+        file.write_bytes(content)
+    done = core_home.sigma_here("db", "restore", file, "--replace")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{file}: ")
+    assert (done.stderr.count("\n"), "SIGMA_HOME" in done.stderr) == (1, False)
+
+
+def test_a_backup_that_cannot_be_made_is_one_line(core_home: Home, tmp_path: Path) -> None:
+    """Into a folder that is not there, or of a file that is no database: what is wrong is named; nothing is left."""
+    missing = core_home.sigma_here("db", "backup", tmp_path / "none" / "night.tar")
+    assert missing.returncode == 2
+    assert (
+        missing.stderr == f"{tmp_path}/none/night.tar: {tmp_path}/none is not a folder: make it, or give another name\n"
+    )
+    core_home.database.write_text("no database")
+    done = core_home.sigma_here("db", "backup", tmp_path / "night.tar")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{core_home.database}: file is not a database. ")
+    assert not [path for path in tmp_path.iterdir() if "night" in path.name]
 
 
 def test_a_restore_under_a_running_command_is_refused(core_home: Home, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,21 @@ def test_a_dagster_database_that_does_not_answer_is_one_line(core_home: Home, tm
     assert "SIGMA_DAGSTER_DATABASE_URL" in message
     assert "hunter2" not in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("program", ["worker", "webserver", "daemon"])
+@pytest.mark.parametrize("gone", ["database_url", "dagster_database_url"])
+def test_a_program_that_has_no_database_is_one_line(
+    home: Home, new_postgres_url: Callable[[], str], program: str, gone: str
+) -> None:
+    """Before Celery or Dagster are started, which would tell it in a hundred lines."""
+    there = new_postgres_url().replace("postgresql+psycopg2", "postgresql")
+    urls = {"database_url": there, "dagster_database_url": there, gone: "postgresql://me:hunter2@127.0.0.1:1/none"}
+    broker = {"broker_url": "redis://:hunter3@127.0.0.1:1/0"} if program == "worker" else {}
+    ended = home.sigma(program, **urls, **broker)
+    assert ended.returncode == 1
+    assert (ended.stderr.count("\n"), "Connection refused" in ended.stderr) == (1, True), ended.stderr
+    assert "hunter" not in ended.stderr
 
 
 @pytest.mark.parametrize(

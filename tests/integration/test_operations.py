@@ -1,10 +1,11 @@
 """Pruning, the state of a home, alerts and the roles of Postgres: what keeps a home going for years."""
 
 import json
+import sqlite3
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +19,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope
 
 from benchmarks.web import free_port
+from resources.dagster_storage.event_log import forget_materializations
 from resources.database.engine import Database
 from resources.postgres import psycopg2_url
 from sigma_dagster.orchestration import alerts
@@ -85,6 +87,41 @@ def test_splits_before_the_kept_sessions_stay(ten: Home) -> None:
     left = ten.query("SELECT symbol, split FROM daily_price WHERE session = ?", old)
     assert left == [("AAPL", 4.0)]
     assert ten.query("SELECT first_session FROM symbol WHERE symbol = 'AAPL'") == [(old,)]
+
+
+def test_more_sessions_than_there_are_stay(ten: Home) -> None:
+    """Of a young home nothing is dropped, however many shall stay, also more than the calendar has."""
+    before = ten.rows()
+    for keep in ("10", "11", "10000"):
+        done = ten.sigma_here("prune", "--keep", keep)
+        assert (done.returncode, "Nothing to drop" in done.stdout) == (0, True), done.stderr
+    assert ten.rows() == before
+
+
+def test_a_backup_in_the_middle_of_a_run_passes_the_check(ten: Home, tmp_path: Path) -> None:
+    """Rows are committed before their records: restored, the next run writes these, and that is no fault."""
+    (day,) = ten.query("SELECT max(session) FROM factor_exposure")[0]
+    with ten.instance() as instance:
+        (run,) = (run for run in instance.get_runs() if run.job_name == "symbol_block")
+        keys = [dg.MultiPartitionKey({"date": day, "symbol": "AAPL"})]
+        newest = instance.event_log_storage.get_maximum_record_id()
+        forget_materializations(instance, dg.AssetKey("factor_exposures"), keys, before=newest)
+    lost = ten.sigma_here("db", "check")
+    assert (lost.returncode, "1 rows without a record" in lost.stdout) == (1, True)
+    with closing(sqlite3.connect(ten.path / "dagster/history/runs.db")) as runs, runs:
+        body = """replace(run_body, '"SUCCESS"', '"STARTED"')"""
+        runs.execute(f"UPDATE runs SET status = 'STARTED', run_body = {body} WHERE run_id = ?", [run.run_id])  # noqa: S608
+    file, back = tmp_path / "night.tar", Home(tmp_path / "back", ten.variables)
+    assert ten.sigma_here("db", "backup", file).returncode == 0
+    assert back.sigma_here("db", "restore", file).returncode == 0
+    told = back.sigma_here("db", "check")
+    assert (told.returncode, "1 rows without a record; the next run writes them" in told.stdout) == (0, True)
+    with back.sql() as connection:
+        connection.execute("DELETE FROM portfolio_volatility WHERE session = ?", [day])
+    assert back.sigma_here("refresh").returncode == 0
+    assert "the next run" not in back.sigma_here("db", "check").stdout
+    recorded = back.recorded("factor_exposures")
+    assert (recorded.keys(), {*recorded.values()}) == (back.partitions_with_row("factor_exposures"), {1})
 
 
 def test_a_start_date_of_the_settings_is_in_the_way(core_home: Home) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster._daemon.auto_run_reexecution import event_log_consumer
 
+from benchmarks.web import kill, living, wait_for
 from sigma_dagster.orchestration import webserver
 from tests.support.home import Home
 
@@ -48,8 +49,7 @@ def _running(home: Home, port: int, terminal: Path) -> Iterator[None]:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(SECONDS_TO_END)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill(process)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
@@ -118,6 +118,28 @@ def test_the_ui_shows_what_the_command_line_did(core_home: Home, port: int, tmp_
     assert len(lines) == 1, lines
     line = lines[0]
     assert line.startswith(f"Dagster UI: http://127.0.0.1:{port} ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["dev", "webserver", "daemon"])
+def test_ctrl_c_at_any_moment_of_a_start_is_quiet(core_home: Home, port: int, tmp_path: Path, program: str) -> None:
+    """One of its processes always imports: no traceback, no complaint of it, and nothing of it is left."""
+    options = [] if program == "daemon" else ["--port", str(port)]
+    command, environment = core_home.command(program, *options)
+    for seconds in (1, 2.5, 4, 5.5, 7, 8.5, 10, 12, 15, 25):
+        terminal = tmp_path / f"{seconds}"
+        with terminal.open("w") as file:
+            process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)  # noqa: S603 - our own command
+        try:
+            time.sleep(seconds)
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(SECONDS_TO_END) in (0, 130), seconds  # 130: before it had begun
+            wait_for(lambda session=process.pid: not living(session), 10, "its processes have ended")
+        finally:
+            kill(process)
+        said = terminal.read_text()
+        assert "Traceback" not in said, (seconds, said)
+        assert "Aborted" not in said, (seconds, said)
 
 
 def test_a_port_that_is_taken_is_named(home: Home) -> None:

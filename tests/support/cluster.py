@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.web import LOCATIONS, ask, free_port, wait_for
+from benchmarks.web import LOCATIONS, ask, free_port, kill, wait_for
 from tests.support.home import Home
 from tests.support.hosts import Host, Hosts
 
@@ -142,10 +141,7 @@ def _driven(url: str) -> sa.URL:
     return sa.make_url(url).set(drivername="postgresql+psycopg2")
 
 
-def end(processes: Sequence[Process], signum: signal.Signals = signal.SIGKILL) -> None:
-    """End processes with all that they started."""
+def end(processes: Sequence[Process]) -> None:
+    """Kill processes with all that they started."""
     for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
-    for process in processes:
-        process.wait()
+        kill(process)

@@ -76,7 +76,7 @@ def _check(lot: Lot) -> None:
     assert SYMBOL.fullmatch(lot.symbol), lot
     assert 0 < abs(lot.quantity) < float("inf"), lot
     assert 0 <= lot.entry_price < float("inf"), lot
-    assert date.min < lot.entry_date <= (lot.exit_date or LAST) <= LAST, lot
+    assert date.min <= lot.entry_date <= (lot.exit_date or LAST) <= LAST, lot
     assert lot.asset_class in ("public", "private", "cash"), lot
 
 
@@ -141,6 +141,15 @@ def day(text: str) -> date | None:
     """What a date in ISO form says, with or without a time of the day."""
     found = re.match(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?![0-9])", text)
     return date(*map(int, found.groups())) if found else None
+
+
+def test_the_first_day_that_a_calendar_has_is_a_date(read: Read) -> None:
+    """Found by 2,000 examples: the lot is held since then, as its line says."""
+    table = [list(LOTS[0])]
+    table[0][3] = "0001-01-01"
+    found = read(as_csv([PLAIN, *table]).encode())
+    assert found is not None
+    assert found.lots[0].entry_date == date.min
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from resources.database import migrate, portfolios, tables
+from resources.database import deletions, migrate, portfolios, tables
 from resources.database.engine import Database, upgrade
 from resources.postgres import psycopg2_url
 from resources.releases import OtherReleaseError
@@ -73,7 +73,7 @@ def make_old(url: sa.URL, version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_rows_of_every_release_come_through_the_upgrade(url: sa.URL, version: str) -> None:
     """From the first release on: ids, numbers and revisions are the same afterwards, and the next id is a new one;
-    portfolio rows of the definitions before 0006 are gone, so that they are made again."""
+    portfolio rows of the definitions before 0006 are gone, so that they are made again, and noted for Dagster."""
     make_old(url, version)
     assert upgrade(url) == version
     database = Database(url)
@@ -93,6 +93,12 @@ def test_rows_of_every_release_come_through_the_upgrade(url: sa.URL, version: st
         kept = 1 if version >= "0006" else 0
         for table in (tables.portfolio_factor_exposure, tables.portfolio_volatility):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() == kept
+        notes = {(note.table, note.key, note.first, note.last) for note in deletions.noted(connection)}
+        assert notes == (
+            set()
+            if kept
+            else {(name, "core", DAY, DAY) for name in ("portfolio_factor_exposure", "portfolio_volatility")}
+        )
         view = connection.execute(sa.text("SELECT lot_id, beta_market FROM lot_factor_exposure ORDER BY lot_id"))
         assert [tuple(row) for row in view] == [(4, 0.5), (9, 0.5)]
         stored = portfolios.store(connection, "new", lots("KO"), None, DAY)
