@@ -134,6 +134,7 @@ class Services:
                 force=force,
                 watched=watched,
                 max_keys=self.settings.max_symbols_per_run,
+                slots=self.settings.worker_slots,
                 completed=completed,
                 tried=tried,
                 now=now,
@@ -153,8 +154,14 @@ class Services:
 
     def blocks_again(self, names: Sequence[str], as_of: date, source: str = "") -> list[Block]:
         """Give the blocks that ask again for all that is stored of some symbols; see `planner.blocks_again`."""
-        sessions, most = self.sessions(as_of), self.settings.max_symbols_per_run
-        return planner.blocks_again(names, self.model.proxies, sessions, max_keys=most, source=source)
+        return planner.blocks_again(
+            names,
+            self.model.proxies,
+            self.sessions(as_of),
+            max_keys=self.settings.max_symbols_per_run,
+            slots=self.settings.worker_slots,
+            source=source,
+        )
 
     def changed(self, names: Sequence[str], now: datetime | None = None) -> list[str]:
         """Name those of the symbols whose source says that what is stored of them has changed, as a file may.

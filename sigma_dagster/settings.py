@@ -99,7 +99,7 @@ class Settings:
     stress: str  # the path of a file with scenarios; empty: the built-in ones alone
     to_workers: bool  # a broker is named: runs go to the workers that listen to it
     broker_variable: str  # the one that names it, or the file that holds its address
-    worker_slots: int  # runs that all workers together execute at once
+    worker_slots: int  # runs that all workers together execute at once; without workers 1
     ui_hosts: tuple[str, ...]  # names of the Dagster UI's host beside those of the loopback
     alerts: Alerts
 
@@ -118,7 +118,7 @@ class Settings:
             raise SettingsError(
                 f"SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} name the same database: each needs its own"
             )
-        to_workers = _names_broker(environment)
+        to_workers, slots = _names_broker(environment), _count(environment, "SIGMA_WORKER_SLOTS", 2)
         if to_workers and not (dagster_database_url and database_url.get_backend_name() == "postgresql"):
             raise SettingsError(
                 f"{BROKER_URL}: workers share both databases, so SIGMA_DATABASE_URL and {DAGSTER_DATABASE_URL} "
@@ -135,12 +135,12 @@ class Settings:
             as_of=_date(environment, "SIGMA_AS_OF"),
             start_date=_date(environment, "SIGMA_START_DATE"),
             history_sessions=_count(environment, "SIGMA_HISTORY_SESSIONS", 365),
-            max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 500 if to_workers else 5_000),
+            max_symbols_per_run=_count(environment, "SIGMA_MAX_SYMBOLS_PER_RUN", 5_000),
             preload_symbols=_names(environment, "SIGMA_PRELOAD_SYMBOLS"),
             stress=_text(environment, "SIGMA_STRESS", ""),
             to_workers=to_workers,
             broker_variable=_variable(environment, BROKER_URL),
-            worker_slots=_count(environment, "SIGMA_WORKER_SLOTS", 2),
+            worker_slots=slots if to_workers else 1,
             ui_hosts=_hosts(environment, "SIGMA_UI_HOSTS"),
             alerts=_alerts(environment),
         )

@@ -20,8 +20,10 @@ from sigma_dagster.services import Services
 
 NAME = "portfolio_reports"
 INTERVAL_SECONDS = 5
-#: One run makes so many pages: for so long it holds a worker when there is something to compute again.
+#: One run makes so many pages: for so long it holds its slot when there is something to compute again.
 _AT_ONCE = 20
+#: There a run pays no imports, and may be short: each page takes a second.
+_AT_ONCE_ON_WORKERS = 4
 _NAMED = 3
 #: From the end of the symbols' runs to the request of the portfolios' it takes a tick of the other sensor.
 _PAUSE = timedelta(seconds=10)
@@ -71,7 +73,8 @@ def evaluate(instance: dg.DagsterInstance, services: Services, cursor: str | Non
     with services.database.read() as connection:
         newest = results.newest_rows(connection)
     told: dict[str, str] = json.loads(cursor or "{}")
-    due = [name for name, row in newest.items() if told.get(name) != row][:_AT_ONCE]
+    most = _AT_ONCE_ON_WORKERS if services.settings.to_workers else _AT_ONCE
+    due = [name for name, row in newest.items() if told.get(name) != row][:most]
     if not due:
         return dg.SensorResult(skip_reason="No portfolio has new rows", cursor=cursor)
     kept = {name: row for name, row in told.items() if name in newest}

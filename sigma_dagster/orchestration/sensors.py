@@ -34,6 +34,8 @@ COOL_DOWN = timedelta(minutes=5)
 #: A look that found nothing missing holds so long while the database stays as it was. It ends for what is not in the
 #: database: a key that somebody adds in the UI.
 LOOK_HOLDS = timedelta(minutes=10)
+#: A look that found all in progress holds so long while that goes on: planning beside the runs takes their time.
+WAIT_HOLDS = timedelta(minutes=1)
 #: So long a tick waits for the end of what is in progress, to ask at once for what follows it.
 PATIENCE_SECONDS = 4.0
 _POLL_SECONDS = 0.2
@@ -103,11 +105,27 @@ class Look:
         )
 
 
+@dataclass(frozen=True)
+class Wait:
+    """A look at the stored portfolios that found in progress whatever could be asked for."""
+
+    verdict: Verdict
+    at: datetime
+    newest: int
+    """The greatest id of a portfolio: one that comes or changes gets a greater one."""
+
+    def holds(self, services: Services, now: datetime) -> bool:
+        """Say whether nobody has brought a portfolio since; the runs are for the caller to look at."""
+        with services.database.read() as connection:
+            return now - self.at < WAIT_HOLDS and not portfolios.names(connection, after=self.newest)
+
+
 @dataclass
 class Memory:
     """What the sensor's process keeps from one tick to the next: planning for thousands of symbols takes seconds."""
 
     look: Look | None = None
+    wait: Wait | None = None
 
 
 def request_blocks(
@@ -191,8 +209,14 @@ def evaluate(
         heal.heal(instance, repository.asset_graph, services)
     if memory.look and memory.look.holds(services, now):
         verdict = memory.look.verdict
+    elif (
+        (wait := memory.wait)
+        and wait.holds(services, now)
+        and not _have_ended(instance, wait.verdict.awaited, patience)
+    ):
+        verdict = wait.verdict
     else:
-        memory.look = None
+        memory.look = memory.wait = None
         verdict = _request(instance, services, cursor, now, memory)
         if not verdict.requests and verdict.awaited and _have_ended(instance, verdict.awaited, patience):
             verdict = _request(instance, services, cursor, now, memory)
@@ -250,9 +274,12 @@ def _request(
     rows = ("held", "computed", "records_stored")
     if due and not all(cursor.onboarding.get(name) == due[name] for name in rows):
         cursor.onboarding = due
-    return request_blocks(
+    verdict = request_blocks(
         instance, busy, due_blocks(todo), now, onboarding=cursor.onboarding, launched_by="sensor new_portfolio"
     )
+    if verdict.awaited and not verdict.requests:
+        memory.wait = Wait(verdict, now, max(one.id for one in stored))
+    return verdict
 
 
 def _check(instance: dg.DagsterInstance, services: Services, cursor: Cursor) -> None:

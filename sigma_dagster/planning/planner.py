@@ -27,6 +27,8 @@ from resources.database.portfolios import Portfolio
 #: looks back on takes as much as 39 rows, about, so that 5,000 of one session are no more.
 ROWS_OF_A_RUN = 202_000
 LOOK_BACK_ROWS = 39
+#: So many take about the third of a second that a run costs: to share out less would make nothing sooner.
+ROWS_WORTH_A_RUN = 8_000
 
 
 class NothingToPlanError(ValueError):
@@ -102,6 +104,7 @@ class WorkPlan:
     is_new_model: bool  # none of its rows was ever computed
     proxies_ever: frozenset[str]  # of all models that were
     max_keys: int  # of one run
+    slots: int = 1  # runs that are executed at once
     completed: date | None = None  # the last completed session; None: `as_of`
     silent: frozenset[str] = frozenset()  # symbols that no source has: their rows cost no call
     waiting: Mapping[str, str] = field(default_factory=dict)  # symbols whose prices are not asked for now, and why
@@ -151,7 +154,8 @@ class WorkPlan:
         if not every:
             return
         first, last = self._span(dimension, [step for step in steps if step.keys])
-        most = _most_keys(self.max_keys, sum(first <= day <= last for day in self.exposures.sessions))
+        n_sessions = sum(first <= day <= last for day in self.exposures.sessions)
+        most = _most_keys(len(every), n_sessions, self.max_keys, self.slots)
         for keys in (every[start : start + most] for start in range(0, len(every), most)):
             part = set(keys)
             named = (replace(step, keys=tuple(key for key in step.keys if key in part)) for step in steps)
@@ -193,9 +197,14 @@ class WorkPlan:
         return max(min(days), sessions[0]), max(max(days), sessions[0])
 
 
-def _most_keys(max_keys: int, sessions: int) -> int:
-    """Say how many keys one run takes: a session of thousands is no more work than a year of a few hundred."""
-    return max(1, min(max_keys, ROWS_OF_A_RUN // (sessions + LOOK_BACK_ROWS)))
+def _most_keys(keys: int, sessions: int, max_keys: int, slots: int) -> int:
+    """Say how many of the keys one run takes: a session of thousands is no more work than a year of a few hundred.
+
+    Each slot gets a run, where its share of the keys is worth one.
+    """
+    rows = sessions + LOOK_BACK_ROWS
+    share = max(-(-keys // slots), ROWS_WORTH_A_RUN // rows)
+    return max(1, min(max_keys, ROWS_OF_A_RUN // rows, share))
 
 
 def blocks_again(
@@ -204,6 +213,7 @@ def blocks_again(
     sessions: Sequence[date],
     *,
     max_keys: int,
+    slots: int = 1,
     completed: date | None = None,
     source: str = "",
 ) -> list[Block]:
@@ -213,7 +223,7 @@ def blocks_again(
     """
     of = {"proxy": [name for name in names if name in proxies]}
     of["symbol"] = [name for name in names if name not in proxies]
-    most = _most_keys(max_keys, len(sessions))
+    most = {dimension: _most_keys(len(keys), len(sessions), max_keys, slots) for dimension, keys in of.items()}
     return [
         Block(
             dimension,
@@ -224,8 +234,8 @@ def blocks_again(
             completed or sessions[-1],
         )
         for dimension, asset in (("proxy", "proxy_prices"), ("symbol", "daily_prices"))
-        for start in range(0, len(of[dimension]), most)
-        if (part := tuple(of[dimension][start : start + most]))
+        for start in range(0, len(of[dimension]), most[dimension])
+        if (part := tuple(of[dimension][start : start + most[dimension]]))
     ]
 
 
@@ -261,13 +271,15 @@ def plan(
     force: Force = Force(),
     watched: Sequence[str] = (),
     max_keys: int = 5_000,
+    slots: int = 1,
     completed: date | None = None,
     tried: Collection[str] = (),
     now: datetime | None = None,
 ) -> WorkPlan:
     """Say what the portfolios lack over the target sessions (ascending; the last is the as-of session).
 
-    Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios.
+    Symbols that are `watched` are wanted like held ones; no run takes more than `max_keys` symbols or portfolios, and
+    `slots` runs, which are executed at once, share the work.
 
     Prices that were asked for in vain are asked for again, but for those of symbols that the caller has `tried`, or,
     given the time, of those whose time has not come. Rows that rest on these wait.
@@ -309,6 +321,7 @@ def plan(
         is_new_model=not results.is_registered(connection, model.key),
         proxies_ever=results.all_proxies(connection),
         max_keys=max_keys,
+        slots=slots,
         completed=completed,
         silent=frozenset() if force.prices else silent,
         waiting=waiting.why,

@@ -194,6 +194,31 @@ def test_a_run_takes_more_keys_of_fewer_sessions(database: Database, n_sessions:
     assert [len(block.keys) for block in again] == sizes
 
 
+@pytest.mark.parametrize(
+    ("n_keys", "n_sessions", "slots", "sizes"),
+    [
+        (1200, 1, 2, [600, 600]),
+        (1200, 252, 2, [600, 600]),
+        (1200, 365, 2, [500, 500, 200]),
+        (1201, 1, 4, [301, 301, 301, 298]),
+        (300, 1, 2, [200, 100]),
+        (150, 1, 8, [150]),
+    ],
+)
+def test_runs_share_the_work_of_the_slots(
+    database: Database, n_keys: int, n_sessions: int, slots: int, sizes: list[int]
+) -> None:
+    """Promise: on two workers a new session is two runs, not ten; of little work one, since each costs something."""
+    names = [f"S{i:04}" for i in range(n_keys)]
+    store_books(database, book=lots(names))
+    with database.read() as connection:
+        days = calendar.last_sessions(n_sessions, AS_OF)
+        todo = plan(connection, portfolios.load(connection), model=SAMPLE_5, sessions=days, slots=slots)
+    assert [len(block.keys) for block in todo.blocks if block.dimension == "symbol"] == sizes
+    again = blocks_again(names, PROXIES, days, max_keys=5_000, slots=slots)
+    assert [len(block.keys) for block in again] == sizes
+
+
 @pytest.mark.parametrize("max_keys", [1, 2, 5, 6])
 def test_prices_of_proxies_come_with_or_before_every_regression(database: Database, max_keys: int) -> None:
     """B12: with runs smaller than the factor model, and proxies that are held, no run lacks a price it rests on."""

@@ -24,7 +24,7 @@ from resources.database.engine import Database
 from resources.database.portfolios import Lot
 from resources.database.tables import daily_price, factor_exposure, symbol_volatility
 from sigma_dagster.orchestration.build import build_defs
-from sigma_dagster.orchestration.sensors import COOL_DOWN, LOOK_HOLDS, Memory, evaluate
+from sigma_dagster.orchestration.sensors import COOL_DOWN, LOOK_HOLDS, WAIT_HOLDS, Memory, evaluate
 from sigma_dagster.services import Services
 from tests.support.home import LAST, Home, lots
 from tests.support.sources import LiveSource, RecordedSource
@@ -312,6 +312,28 @@ def test_what_follows_a_run_is_asked_for_when_it_ends(core: Sensor) -> None:
         result = core.tick(patience=60.0)
         assert ended.done()
     assert asked(result) == [{"factor_exposures": ["JPM"], "symbol_volatility": ["KO"]}]
+
+
+def test_no_tick_plans_again_what_is_in_progress(sensor: Sensor) -> None:
+    """Promise: while runs are at work the daemon leaves them the machine, but for who brings or changes a portfolio."""
+    sensor.add("book", lots("AAPL KO"))
+    run = sensor.submit(sensor.tick().run_requests[0])
+    said, now = reason(sensor.tick()), datetime.now(UTC)
+    statements: list[str] = []
+    sa.event.listen(sensor.services.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def planned(at: datetime) -> bool:
+        statements.clear()
+        assert reason(sensor.tick(at)) == said
+        return any("daily_price" in one for one in statements)
+
+    assert not planned(now)
+    assert planned(now + WAIT_HOLDS)
+    sensor.add("book", lots("AAPL"))
+    assert planned(now + WAIT_HOLDS)
+    assert not planned(now + WAIT_HOLDS)
+    sensor.instance.report_run_canceled(run)
+    assert "was ended" in reason(sensor.tick())
 
 
 def test_other_symbols_do_not_wait_for_a_run_in_progress(core_home: Home) -> None:

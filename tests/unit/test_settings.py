@@ -195,10 +195,10 @@ def test_a_broker_sends_runs_to_workers() -> None:
     made = Settings.from_environment(
         {**BOTH, "SIGMA_BROKER_URL": "redis://:hunter2@host:6379/0", "SIGMA_WORKER_SLOTS": "8"}
     )
-    assert (made.to_workers, made.worker_slots, made.max_symbols_per_run) == (True, 8, 500)
+    assert (made.to_workers, made.worker_slots, made.max_symbols_per_run) == (True, 8, 5000)
     assert "hunter2" not in repr(made)
     alone = Settings.from_environment(BOTH)
-    assert (alone.to_workers, alone.max_symbols_per_run) == (False, 5000)
+    assert (alone.to_workers, alone.worker_slots, alone.max_symbols_per_run) == (False, 1, 5000)
 
 
 @pytest.mark.parametrize(
