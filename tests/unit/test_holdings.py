@@ -4,7 +4,6 @@ import codecs
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -307,12 +306,10 @@ def test_control_characters_do_not_reach_the_terminal(read: Read) -> None:
         assert all(line.isprintable() for error in refused(read, data) for line in str(error).splitlines())
 
 
-def test_a_hundred_thousand_lots_are_read_in_seconds(read: Read) -> None:
-    """The largest file that is allowed takes about a second, and one lot more is refused."""
+def test_a_hundred_thousand_lots_are_read(read: Read) -> None:
+    """Promise: the largest file that is allowed is read whole, and one lot more is refused."""
     data = HEADER + GOOD * holdings.MAX_ROWS
-    start = time.perf_counter()
     assert len(read(data).lots) == holdings.MAX_ROWS
-    assert time.perf_counter() - start < 10
     assert [error.rule for error in refused(read, data + GOOD)] == [
         "has more than 100,000 lots; split it into portfolios"
     ]
