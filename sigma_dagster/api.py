@@ -104,7 +104,7 @@ def portfolios() -> pd.DataFrame:
 def lots(name: str) -> pd.DataFrame:
     """Give a portfolio's lots: `symbol`, `quantity` (shares), `entry_price` (dollars a share), dates, `asset_class`."""
     with _reading() as (connection, _):
-        rows = [vars(lot) for lot in _one(connection, name).lots]
+        rows = [lot._asdict() for lot in _one(connection, name).lots]
     return _tidy(pd.DataFrame(rows))
 
 
