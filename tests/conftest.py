@@ -18,6 +18,7 @@ with pytest.MonkeyPatch.context() as environment:
 
 import sqlalchemy as sa
 from filelock import FileLock
+from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from resources.database.engine import Database
@@ -25,6 +26,9 @@ from tests.support.home import CORE, GROWTH, Home
 
 # Nothing is written outside of .venv, SIGMA_HOME and pytest's own folder.
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".venv" / ".hypothesis")
+# A busy machine is no fault.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 # Bytecode goes there (deploy/install.sh), and is kept whatever the environment says: each process that a test starts
 # would compile the project anew, and each run of the tests their own modules.
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""

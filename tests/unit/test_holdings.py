@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resources.sources.base import PriceRow
@@ -328,7 +328,6 @@ NEARLY = st.lists(st.lists(CELL, max_size=7).map(",".join), max_size=8).map(
 )
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=100).map(lambda junk: HEADER + junk), NEARLY))
 @example(b"\xef\xbb\xbf\xff")
 @example(HEADER + b"\xed\xa0\x80")

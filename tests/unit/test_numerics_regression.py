@@ -142,7 +142,7 @@ def test_market_total_is_the_simple_beta_on_a_full_window() -> None:
 
 @pytest.mark.parametrize("method", ["ols", "ridge", "univariate", "bayes"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_batch_is_one_by_one_is_day_by_day(method: Method, seed: int) -> None:
     """Promise: nobody's result depends on who shares the batch, which sessions are asked or where arrays begin."""
     returns, factors = make_returns(seed)
@@ -158,7 +158,7 @@ def test_batch_is_one_by_one_is_day_by_day(method: Method, seed: int) -> None:
 
 
 @given(order=st.permutations(range(SYMBOLS)))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_permuting_symbols_permutes_results(order: list[int]) -> None:
     """Promise: a symbol's place in the batch does not matter."""
     returns, factors = make_returns()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.numerics.returns import outliers, simple_returns
@@ -54,7 +54,6 @@ def test_inputs_are_not_changed() -> None:
 
 
 @given(st.lists(st.floats(1, 1e4), min_size=2, max_size=30), st.sampled_from([0.125, 4.0, 1024.0]))
-@settings(deadline=None)
 def test_scaling_a_price_series_changes_no_return(prices: list[float], factor: float) -> None:
     """Promise: the currency's unit does not matter."""
     close, dividend, split = column(*prices), column(*prices) / 100, np.ones((len(prices), 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.numerics import constants
@@ -10,7 +10,6 @@ from assets.numerics.windows import checked_targets, first_reason, session_rows,
 
 
 @given(st.integers(1, 300), st.integers(1, 260), st.sampled_from([1.0, 0.94, 0.5]))
-@settings(deadline=None)
 def test_trailing_sum_is_the_weighted_sum_of_its_window(n_sessions: int, window: int, decay: float) -> None:
     """Promise: doubling partial sums gives the sum (oracle: np.convolve)."""
     values = np.random.default_rng(n_sessions).normal(size=(n_sessions, 2))
@@ -20,7 +19,6 @@ def test_trailing_sum_is_the_weighted_sum_of_its_window(n_sessions: int, window:
 
 
 @given(st.integers(1, 60), st.integers(0, 200))
-@settings(deadline=None)
 def test_trailing_sum_has_the_same_bits_wherever_the_array_begins(window: int, start: int) -> None:
     """Promise: batch and day by day agree to the bit, so ties are ties in both."""
     values = np.random.default_rng(window).normal(size=(300, 1))
