@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from assets.model_file import ModelFileError
@@ -67,6 +66,7 @@ _SAYS_ALL = (
     DamagedSampleError,
     ClosedOutputError,
 )
+_DAGSTER = ("dagster", "dagster_postgres", "dagster_shared")
 _KEPT = "What was committed before is kept; the same command goes on from there"
 
 
@@ -78,7 +78,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
         return 1, str(error)
     if isinstance(error, BlockFailedError):
         return 1, f"{error}\nWhat was stored is kept; the same command finishes the rest."
-    if isinstance(error, (SQLAlchemyError, sqlite3.Error, psycopg2.Error)):
+    if isinstance(error, (SQLAlchemyError, sqlite3.Error)) or _is_of(error, "psycopg2"):
         return 1, _database(error)
     if isinstance(error, OSError):
         return 1, _file(error)
@@ -95,11 +95,12 @@ def as_data(error: Exception) -> list[dict[str, Any]]:
 def _of_cause(error: Exception) -> tuple[int, str] | None:
     """Explain an error of Dagster's by what it was raised from: a database that cannot be reached, for instance."""
     cause = error.__cause__ or error.__context__
-    return explain(cause) if isinstance(cause, Exception) and _of_dagster(error) else None
+    return explain(cause) if isinstance(cause, Exception) and _is_of(error, *_DAGSTER) else None
 
 
-def _of_dagster(error: Exception) -> bool:
-    return type(error).__module__.partition(".")[0] in ("dagster", "dagster_postgres", "dagster_shared")
+def _is_of(error: Exception, *packages: str) -> bool:
+    """Say whether a package defines the error, without importing it."""
+    return type(error).__module__.partition(".")[0] in packages
 
 
 def _database(error: Exception) -> str:

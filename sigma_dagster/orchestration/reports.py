@@ -27,8 +27,7 @@ _AT_ONCE_ON_WORKERS = 4
 _NAMED = 3
 #: From the end of the symbols' runs to the request of the portfolios' it takes a tick of the other sensor.
 _PAUSE = timedelta(seconds=10)
-#: After a start no pages are made at first: what computes goes before, and whoever ends `sigma dev` at once would find
-#: on the terminal that a run was ended while it imported.
+#: After a start no pages are made at first: what computes goes before.
 _AT_FIRST = timedelta(seconds=30)
 
 

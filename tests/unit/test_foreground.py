@@ -68,6 +68,7 @@ def test_killed_it_leaves_no_program(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         wait_for(lambda: not living(process.pid), 60, "the program has ended")
+        assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
